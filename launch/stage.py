@@ -1,0 +1,47 @@
+"""The stages of the house by name. Modules are named as strings: the floor imports none of the rooms above it."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from launch.refusal import Refusal
+from launch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way from features to scores: a module with `Config` and `main(config)`."""
+
+    name: str
+    module: str
+    summary: str
+    distributed: bool = False
+    """Whether `job.processes` copies of it work together under the deepspeed launcher."""
+
+    def load(self) -> tuple[type[Settings], Callable[[Settings], None]]:
+        """The stage's settings class and its main function; imports the module."""
+        module = import_module(self.module)
+        return module.Config, module.main
+
+
+_LIST = (
+    Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
+    Stage("pack", "shards.pack", "folders of .npy features → WebDataset shards"),
+    Stage("graph", "graph.build", "shards → similarity forests and components"),
+    Stage("pretrain", "pretrain.train", "shards, components → cross-modal encoder", distributed=True),
+    Stage("export", "pretrain.export", "encoder, shards → shards of embeddings"),
+    Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser"),
+    Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),
+    Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}
+
+
+def find(name: str) -> Stage:
+    """The stage of that name; raises Refusal with the nearest right name when there is none."""
+    if name in STAGES:
+        return STAGES[name]
+    near = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.4)
+    remedy = f"did you mean '{near[0]}'?" if near else f"the stages are {', '.join(STAGES)}."
+    raise Refusal(f"A stage must be one of this house's, but '{name}' is not: {remedy}")

@@ -1,0 +1,153 @@
+"""Tracking: every stage is one MLflow run in one experiment, on a sqlite store under the run root.
+
+    make ui        # or: mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1
+
+The only file that imports mlflow. Only global rank 0 writes; every other rank gets a record that does nothing.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from launch.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ.setdefault(_switch, "true")
+
+
+class Tracking(Settings):
+    """Where runs are recorded."""
+
+    root: Path = Field(Path("runs"), description="folder of the MLflow store (mlflow.db) and its artifacts")
+    experiment: str = Field("soundsight", description="MLflow experiment that holds the run")
+    name: str | None = Field(None, description="name of the run; the stage's name when absent")
+
+    @property
+    def uri(self) -> str:
+        """The address of the store, as mlflow wants it."""
+        return f"sqlite:///{self.root.absolute() / 'mlflow.db'}"
+
+
+class Record:
+    """One run being written. Without a client (a rank that does not lead) every method does nothing."""
+
+    def __init__(self, client: "MlflowClient | None", run_id: str = "") -> None:
+        self._client, self.run_id = client, run_id
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one point to each named curve."""
+        if self._client:
+            from mlflow.entities import Metric
+
+            now = time.time_ns() // 1_000_000
+            points = [Metric(name, float(value), now, step) for name, value in values.items()]
+            self._client.log_batch(self.run_id, metrics=points)
+
+    def artifact(self, path: Path) -> None:
+        """Copies a file, or a folder under its own name, into the run."""
+        if self._client and path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), path.name)
+        elif self._client:
+            self._client.log_artifact(self.run_id, str(path))
+
+    def text(self, name: str, content: str) -> None:
+        """Writes a small text file (name with its suffix) into the run."""
+        if self._client:
+            self._client.log_text(self.run_id, content, name)
+
+    def figure(self, name: str, figure: "Figure") -> None:
+        """Writes a matplotlib figure (name with its suffix) into the run."""
+        if self._client:
+            self._client.log_figure(self.run_id, figure, name)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sets tags: short facts to find the run by, such as the digests of what it read."""
+        if self._client:
+            for name, value in values.items():
+                self._client.set_tag(self.run_id, name, value)
+
+
+@contextlib.contextmanager
+def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True) -> Iterator[Record]:
+    """One MLflow run around a stage; it holds the resolved settings and ends with a truthful status.
+
+    FINISHED at a clean end, FAILED on an exception, KILLED on an interrupt, SIGTERM or any other asked-for exit.
+    """
+    if not leads:
+        yield Record(None)
+        return
+    client, run_id = _start(tracking, stage)
+    status = "FAILED"
+    try:
+        with _terminated_as_exit():
+            record = Record(client, run_id)
+            _log_settings(record, client, settings)
+            yield record
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        client.set_terminated(run_id, status)
+
+
+def _start(tracking: Tracking, stage: str) -> tuple["MlflowClient", str]:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    tracking.root.mkdir(parents=True, exist_ok=True)
+    with (tracking.root / ".store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that open a fresh sqlite store at once all die: one creates it
+        client = MlflowClient(tracking.uri)
+        found = client.get_experiment_by_name(tracking.experiment)
+        artifacts = (tracking.root.absolute() / "artifacts").as_uri()
+        experiment = found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
+    created = client.create_run(experiment, run_name=tracking.name or stage, tags={"stage": stage})
+    return client, created.info.run_id
+
+
+def _log_settings(record: Record, client: "MlflowClient", settings: Settings) -> None:
+    record.text("settings.json", settings.model_dump_json(indent=2))
+    record.tags({"command": " ".join(sys.argv)})
+    from mlflow.entities import Param
+
+    flat = _flatten(settings.model_dump(mode="json"))
+    client.log_batch(record.run_id, params=[Param(name, str(value)[:6000]) for name, value in flat.items()])
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+@contextlib.contextmanager
+def _terminated_as_exit() -> Iterator[None]:
+    """While inside, SIGTERM raises SystemExit(143), so that `finally` blocks run and the status is written."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL:  # a stage that handles SIGTERM itself keeps its handler
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

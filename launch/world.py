@@ -1,0 +1,87 @@
+"""World: which process this is among how many, on which device, with which seed."""
+
+import os
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from launch.refusal import Refusal
+
+TIMEOUT = timedelta(minutes=10)
+"""How long a collective may wait for a rank that is lost."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one run, seen from one of them. One process is a world of size 1 with the same collectives."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+    seed: int
+
+    @classmethod
+    def from_environment(cls, seed: int) -> "World":
+        """The world a launcher describes in RANK, WORLD_SIZE and LOCAL_RANK (none of them: one process).
+
+        Joins the process group (nccl on CUDA, gloo elsewhere) and seeds python, numpy and torch with the same seed
+        on every rank. Raises Refusal when the variables contradict each other.
+        """
+        rank, size, local_rank = _read_environment()
+        device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        if not dist.is_initialized():
+            _join(rank, size, "nccl" if device.type == "cuda" else "gloo")
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        return cls(rank, size, local_rank, device, seed)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is global rank 0: the one that speaks, tracks and writes."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        dist.barrier()
+
+    def close(self) -> None:
+        """Leaves the process group; nothing collective may follow."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def launched() -> bool:
+    """Whether a launcher (deepspeed, torchrun, srun) has started this process as one rank of a world."""
+    return "RANK" in os.environ or "WORLD_SIZE" in os.environ
+
+
+def _read_environment() -> tuple[int, int, int]:
+    if not launched():
+        return 0, 1, 0
+    found = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    try:
+        rank, size = int(found["RANK"] or ""), int(found["WORLD_SIZE"] or "")
+        local_rank = int(found["LOCAL_RANK"] or 0)
+    except ValueError:
+        rank, size, local_rank = -1, -1, -1
+    if not 0 <= rank < size:
+        raise Refusal(
+            f"RANK and WORLD_SIZE must be numbers with 0 ≤ RANK < WORLD_SIZE, but the environment holds {found}: "
+            "start through `python -m launch`, deepspeed or torchrun, or unset them for a single process."
+        )
+    return rank, size, local_rank
+
+
+def _join(rank: int, size: int, backend: str) -> None:
+    if size == 1 and "MASTER_ADDR" not in os.environ:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    else:
+        dist.init_process_group(backend, init_method="env://", rank=rank, world_size=size, timeout=TIMEOUT)
