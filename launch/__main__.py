@@ -4,6 +4,7 @@
     python -m launch graph --help         # every setting of one, with meaning, unit and default
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments[0], arguments[1:])
     except Refusal as refusal:
-        print(f"Refused: {refusal}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0":  # every rank meets the same refusal; one says it
+            print(f"Refused: {refusal}", file=sys.stderr, flush=True)
         return 2
 
 

@@ -1,11 +1,11 @@
 """Job: how many processes work on a stage, and how the deepspeed launcher starts them on this machine."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -21,34 +21,36 @@ class Job(Settings):
     threads: int = Field(0, ge=0, description="CPU threads a process; 0 shares this machine's cores among them")
 
 
-class HasJob(Protocol):
-    """Settings of a stage that may run as several processes."""
-
-    @property
-    def job(self) -> Job: ...
-
-
 def start(stage: str, arguments: Sequence[str], job: Job) -> int:
     """Runs `python -m launch STAGE …` as `job.processes` ranks under the deepspeed launcher; returns its exit code.
 
-    The ranks read the same arguments, which the caller has validated. Everything listens on 127.0.0.1.
+    The ranks read the same arguments, which the caller has validated, and keep to 127.0.0.1. The launcher hands no
+    signal on, and leaves its ranks behind when it is killed: so they form a session of their own, and an interrupt
+    or SIGTERM that reaches this process is sent to all of it.
     """
     command = [*launcher(job), "--module", "launch", stage, *arguments]
-    say(f"Starting {job.processes} processes: {' '.join(command[command.index('--num_gpus'):])}")
-    with subprocess.Popen(command, env=os.environ | environment(job)) as child:
-        try:
-            return child.wait()
-        except (KeyboardInterrupt, SystemExit):
-            child.terminate()
-            child.wait()
-            raise
+    say(f"Starting {job.processes} processes of `python -m launch {' '.join([stage, *arguments])}`.")
+    child = subprocess.Popen(command, env=os.environ | environment(job), start_new_session=True)
+    handlers = {number: signal.signal(number, _passed_to(child)) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def launcher(job: Job) -> list[str]:
-    """The deepspeed launcher's own words, up to the module it starts."""
-    script = "from deepspeed.launcher.runner import main; main()"
-    where = ["--master_addr", "127.0.0.1", "--master_port", str(_free_port())]
-    return [sys.executable, "-c", script, "--num_gpus", str(job.processes), *where]
+    """The deepspeed launcher's own words, up to the module it starts.
+
+    A hostfile that cannot exist keeps a machine's `/job/hostfile` from turning this into a run over ssh;
+    `--no_local_rank` keeps the launcher from adding an argument of its own to ours.
+    """
+    return [
+        *(sys.executable, "-m", "deepspeed.launcher.runner"),
+        *("--hostfile", os.path.join(os.devnull, "none"), "--log_level", "error"),
+        *("--num_gpus", str(job.processes), "--master_port", str(_free_port()), "--no_local_rank"),
+    ]
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -58,6 +60,14 @@ def environment(job: Job) -> dict[str, str]:
     if not torch.cuda.is_available():
         chosen |= {"DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
     return chosen
+
+
+def _passed_to(child: subprocess.Popen[bytes]) -> "signal._HANDLER":
+    def pass_on(number: int, frame: object) -> None:
+        if child.poll() is None:
+            os.killpg(child.pid, number)
+
+    return pass_on
 
 
 def _free_port() -> int:

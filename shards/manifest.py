@@ -1,0 +1,105 @@
+"""The manifest of a shard set: what it holds, where it came from, and the checksums the next stage relies on.
+
+`manifest.json` is a `wids-shard-index-v1` (any WebDataset user can read it) with what that format lacks: bytes and
+sha256 of each shard, the features with their variants and sources, and a schema version of its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from launch.atomic import whole_file
+from launch.digest import sha256_file
+from launch.refusal import Refusal
+from shards.schema import Feature
+
+NAME = "manifest.json"
+KIND = "wids-shard-index-v1"
+SCHEMA = 1
+"""Version of what this project adds to the index; another version is refused."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of a set: its file name, number of videos, size in bytes and sha256."""
+
+    file: str
+    videos: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Features, shards in order, and the source of a shard set."""
+
+    features: Mapping[str, Feature]
+    shards: tuple[Shard, ...]
+    source: Mapping[str, Any]
+
+    @property
+    def videos(self) -> int:
+        """Number of videos in the set."""
+        return sum(shard.videos for shard in self.shards)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of `manifest.json` as it is written: the identity of the shard set."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def text(self) -> str:
+        """The bytes of `manifest.json`, a pure function of the contents."""
+        index = {
+            "__kind__": KIND,
+            "wids_version": 1,
+            "soundsight": SCHEMA,
+            "source": dict(self.source),
+            "features": [asdict(feature) for feature in self.features.values()],
+            "shardlist": [_entry(shard) for shard in self.shards],
+        }
+        return json.dumps(index, indent=1, ensure_ascii=True) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Writes `folder/manifest.json`, whole or not at all."""
+        with whole_file(folder / NAME) as temporary:
+            temporary.write_text(self.text())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """The manifest of a shard set; raises Refusal when it is missing, damaged or of another version."""
+        path = folder / NAME
+        try:
+            index = json.loads(path.read_text())
+            version = index.get("soundsight")
+        except FileNotFoundError:
+            raise Refusal(f"A shard set must hold {NAME}, but '{folder}' does not: give the folder pack wrote.") from None
+        except (ValueError, AttributeError) as error:
+            raise Refusal(f"A manifest must be JSON, but '{path}' is damaged ({error}): pack again.") from None
+        if version != SCHEMA:
+            raise Refusal(
+                f"A manifest must have schema version {SCHEMA}, but '{path}' has {version!r}: "
+                "pack again with this version of the project."
+            )
+        try:
+            manifest = cls._from_index(index)
+        except (KeyError, TypeError) as error:
+            raise Refusal(f"A manifest must be complete, but '{path}' lacks or misspells {error}: pack again.") from None
+        if sha256_file(path) != manifest.digest:
+            raise Refusal(f"A manifest must be as it was written, but '{path}' was edited by hand: pack again.")
+        return manifest
+
+    @classmethod
+    def _from_index(cls, index: Mapping[str, Any]) -> "Manifest":
+        features = [Feature(**entry) for entry in index["features"]]
+        shards = tuple(
+            Shard(entry["url"], entry["nsamples"], entry["filesize"], entry["sha256"]) for entry in index["shardlist"]
+        )
+        return cls({feature.name: feature for feature in features}, shards, index["source"])
+
+
+def _entry(shard: Shard) -> dict[str, Any]:
+    return {"url": shard.file, "nsamples": shard.videos, "filesize": shard.bytes, "sha256": shard.sha256}

@@ -1,0 +1,84 @@
+"""What a video is: its key, and its named features, one row a second."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from launch.refusal import Refusal
+
+SECONDS = 10
+"""Length of a video in seconds; every feature is stored with one row a second."""
+DTYPES = ("float16", "float32")
+"""What a feature may be stored as."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named array of every video in a shard set, stored as (SECONDS, width)."""
+
+    name: str
+    width: int
+    variant: str = ""
+    """Which of several arrays that go by one name this is; VGGish raw, PCA'd and quantised are three features."""
+    source: str = ""
+    """Where it came from, in words: a folder, an encoder's digest, a generator and its version."""
+    dtype: str = "float16"
+
+
+@dataclass(frozen=True)
+class Video:
+    """A ten-second clip: its key and its features, each (SECONDS, width)."""
+
+    key: str
+    features: Mapping[str, np.ndarray[Any, np.dtype[np.floating]]]
+
+
+def check_key(key: str, place: str = "") -> None:
+    """Raises Refusal for a key that cannot name a tar member: empty, with `/`, or with a control character."""
+    bad = [character for character in key if character == "/" or not character.isprintable()]
+    if not key or bad:
+        found = f"{key!r} holds {bad[0]!r}" if bad else "an empty key was found"
+        where = f" in {place}" if place else ""
+        raise Refusal(f"A video's key must be printable and free of '/', but {found}{where}: rename the video.")
+
+
+def stem_of(key: str) -> str:
+    """The member's name without suffix: `%` and `.` escaped, since WebDataset splits names at the first dot.
+
+    >>> stem_of("AP0061o0Nvk_101.8_111.8")
+    'AP0061o0Nvk_101%2E8_111%2E8'
+    """
+    return key.replace("%", "%25").replace(".", "%2E")
+
+
+def key_of(stem: str) -> str:
+    """The key a member's stem stands for: the inverse of `stem_of`."""
+    return stem.replace("%2E", ".").replace("%25", "%")
+
+
+def check_features(video: Video, features: Mapping[str, Feature]) -> None:
+    """Raises Refusal unless the video has exactly these features, each (SECONDS, width) and finite."""
+    if set(video.features) != set(features):
+        raise Refusal(
+            f"Every video of a shard set must have the features {sorted(features)}, but '{video.key}' has "
+            f"{sorted(video.features)}: pack the missing ones or leave them out for all."
+        )
+    for name, array in video.features.items():
+        expected = (SECONDS, features[name].width)
+        if array.shape != expected:
+            raise Refusal(
+                f"Feature '{name}' must have shape {expected}, but is {array.shape} in video '{video.key}': "
+                "extract it again for this video."
+            )
+        if not np.isfinite(array).all():
+            raise Refusal(
+                f"Feature values must be finite, but '{name}' of video '{video.key}' holds {_worst(array)} "
+                f"(as {features[name].dtype}): extract it again, or store it as float32 if float16 overflows."
+            )
+
+
+def _worst(array: np.ndarray[Any, np.dtype[np.floating]]) -> str:
+    second, column = np.argwhere(~np.isfinite(array))[0]
+    return f"{array[second, column]} at second {second}, column {column}"
