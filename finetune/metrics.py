@@ -80,7 +80,9 @@ def event_counts(predicted: Parse, true: Parse) -> Counts:
     return Counts(hits, events(predicted) - hits, events(true) - hits)
 
 
-def runs(parse: Parse) -> tuple[Int[np.ndarray, "video category second"], Int[np.ndarray, "video category second"]]:
+def runs(
+    parse: Parse,
+) -> tuple[Int[np.ndarray, "video category second"], Int[np.ndarray, "video category second"]]:
     """For every positive second, the first and the last second of its event; negative seconds hold no meaning."""
     second = np.arange(parse.shape[2])
     before = np.maximum.accumulate(np.where(parse, -1, second), axis=2)
@@ -126,4 +128,6 @@ def _check(parses: tuple[Parse, ...]) -> None:
             f"but the shapes are {shapes} of {types}: build all four from the same list of videos."
         )
     if not shapes[0][0]:
-        raise Refusal("Scores need at least one video, but the parses hold none: check the split and its tables.")
+        raise Refusal(
+            "Scores need at least one video, but the parses hold none: check the split and its tables."
+        )

@@ -1,0 +1,61 @@
+"""What training descends: eq. (2) of the paper, of which HAN's own loss is one setting."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from finetune.adversary import Discriminator, alpha_at
+from finetune.pooling import Parsed
+from launch.settings import Settings
+
+Labels = Float[Tensor, "video category"]
+
+
+class LossSettings(Settings):
+    """The weights of eq. (2). HAN's own loss, three cross-entropies of unit weight, is lambda_g = 2."""
+
+    lambda_g: float = Field(
+        0.6, ge=0, description="weight of L_g, the mean of the audio and the visual cross-entropy"
+    )
+    lambda_ad: float = Field(
+        0.4, ge=0, description="weight of L_ad, the discriminator's; used where adversarial is set"
+    )
+    smoothing_audio: float = Field(
+        0.0, ge=0, le=1, description="share s of the audio label given away: (1-s)y + s/2"
+    )
+    smoothing_visual: float = Field(
+        0.1, ge=0, le=1, description="share s of the visual label given away: (1-s)y + s/2"
+    )
+
+
+class Objective(nn.Module):
+    """L = L_wsl + λ_g·L_g + λ_ad·L_ad, the last behind gradient reversal (which is the minus sign of eq. 2).
+
+    Holds the discriminator, whose parameters are trained along with the parser's and not kept afterwards.
+    """
+
+    def __init__(self, settings: LossSettings, width: int, adversarial: bool) -> None:
+        super().__init__()
+        self.settings = settings
+        self.discriminator = Discriminator(width) if adversarial else None
+
+    def forward(self, parsed: Parsed, labels: Labels, progress: float) -> dict[str, Tensor]:
+        """The loss under "loss" and its unweighted parts: "video" (L_wsl), "guided" (L_g), "adversarial" (L_ad).
+
+        All are means over videos and categories, in nats; `progress` in 0..1 is the share of training behind us.
+        """
+        video = F.binary_cross_entropy(parsed.video, labels)
+        audio = F.binary_cross_entropy(parsed.audio, smooth(labels, self.settings.smoothing_audio))
+        visual = F.binary_cross_entropy(parsed.visual, smooth(labels, self.settings.smoothing_visual))
+        guided = (audio + visual) / 2
+        parts = {"loss": video + self.settings.lambda_g * guided, "video": video, "guided": guided}
+        if self.discriminator is not None:
+            parts["adversarial"] = self.discriminator.loss(parsed.joint, alpha_at(progress))
+            parts["loss"] = parts["loss"] + self.settings.lambda_ad * parts["adversarial"]
+        return parts
+
+
+def smooth(labels: Labels, share: float) -> Labels:
+    """Labels moved towards one half: (1 − s)·y + s/2; s = 0.1 gives 0.95 and 0.05."""
+    return (1 - share) * labels + share / 2

@@ -1,0 +1,158 @@
+"""The parser: one class for HAN, the paper's Base, and every combination of skip, adversarial and gcaa.
+
+    parser = Parser.from_pretrained("runs/han")
+    parsed = parser({"vggish": …, "resnet152": …, "r2plus1d_18": …})     # each (video, second, width), float32
+
+A saved parser is a folder with `parser.safetensors` and `settings.json`, the latter carrying what it was trained on.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from finetune.blocks import Base, Han, Projection
+from finetune.pooling import Parsed, Pooling
+from launch.atomic import whole_file
+from launch.digest import sha256_file
+from launch.refusal import Refusal
+from launch.settings import Settings, sentence
+from shards.labels import CATEGORIES
+
+WEIGHTS, SETTINGS = "parser.safetensors", "settings.json"
+VERSION = 1
+"""Version of the parser's files; another one is refused."""
+
+
+class ParserSettings(Settings):
+    """The architecture: which features go in, and what happens to them before the pooling."""
+
+    audio: tuple[str, ...] = Field(("vggish",), description="audio features of the shards, by name")
+    visual: tuple[str, ...] = Field(("resnet152", "r2plus1d_18"), description="visual features, by name")
+    architecture: Literal["base", "han"] = Field(
+        "base", description="base: the paper's; han: hybrid attention"
+    )
+    skip: bool = Field(False, description="base only: self-attended streams skip over the cross attention")
+    adversarial: bool = Field(
+        False, description="train against a modality discriminator behind gradient reversal"
+    )
+    gcaa: bool = Field(False, description="global context aware attention in place of the plain one")
+    width: int = Field(512, ge=1, description="width of every stream inside the parser")
+    heads: int = Field(1, ge=1, description="attention heads; they share the width")
+    hidden: int = Field(512, ge=1, description="width inside the feed-forward layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in attention and feed-forward layers")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.skip and self.architecture != "base":
+            raise ValueError("skip needs architecture 'base': HAN has no self-attended stream to skip from.")
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide the width, but {self.heads} does not divide {self.width}.")
+        if not self.audio or not self.visual:
+            raise ValueError("each modality needs at least one feature, but 'audio' or 'visual' is empty.")
+        return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every feature the parser reads, audio first, each once."""
+        return tuple(dict.fromkeys(self.audio + self.visual))
+
+
+class Parser(nn.Module):
+    """From the features of a batch of videos to what is heard and seen in each second."""
+
+    def __init__(self, settings: ParserSettings, widths: Mapping[str, int]) -> None:
+        super().__init__()
+        self.settings = settings
+        self.widths = {name: widths[name] for name in settings.features}
+        self.trained_on: dict[str, Any] = {}
+        """What the saved files say of the training: features, digests of the inputs, settings."""
+        width, inner = settings.width, (settings.width, settings.heads, settings.hidden, settings.dropout)
+        self.audio = Projection(settings.audio, widths, width)
+        self.visual = Projection(settings.visual, widths, width)
+        han = settings.architecture == "han"
+        self.trunk = Han(*inner, settings.gcaa) if han else Base(*inner, settings.gcaa, settings.skip)
+        self.pooling = Pooling(width, len(CATEGORIES))
+
+    def forward(
+        self,
+        features: Mapping[str, Float[Tensor, "video second _"]],
+        present: Bool[Tensor, "video second"] | None = None,
+    ) -> Parsed:
+        """The probabilities; `features` may hold more than the parser reads.
+
+        Where a video is shorter, `present` is False in its last seconds: nothing attends to them or pools them.
+        """
+        streams = torch.stack([self.audio(features), self.visual(features)])
+        return self.pooling(self.trunk(streams, present), present)
+
+    def save(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
+        """Writes the weights and the settings into `folder`, each whole or not at all."""
+        with whole_file(folder / WEIGHTS) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary)
+        content = {
+            "version": VERSION,
+            "weights": sha256_file(folder / WEIGHTS),
+            "parser": self.settings.model_dump(mode="json"),
+            "widths": self.widths,
+            "trained_on": dict(trained_on),
+        }
+        with whole_file(folder / SETTINGS) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "Parser":
+        """The saved parser, in evaluation mode.
+
+        Raises Refusal when the files are missing, damaged, of another version, or do not belong together.
+        """
+        folder = Path(folder)
+        content = _read_settings(folder)
+        try:
+            parser = cls(ParserSettings(**content["parser"]), content["widths"])
+            weights = load_file(folder / WEIGHTS)
+            if sha256_file(folder / WEIGHTS) != content["weights"]:
+                raise Refusal(
+                    f"A parser's weights must be those its settings were saved with, but '{folder / WEIGHTS}' has "
+                    "another checksum: copy both files again from one run."
+                )
+            parser.load_state_dict(weights)
+            parser.trained_on = content["trained_on"]
+        except ValidationError as error:
+            raise _damaged(folder, sentence(error)) from None
+        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise _damaged(folder, f"{type(error).__name__}: {error}") from None
+        return parser.eval()
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        content = json.loads(path.read_text())
+        version = content.get("version")
+    except OSError as error:
+        raise Refusal(
+            f"A parser is a folder with {WEIGHTS} and {SETTINGS}, but '{path}' cannot be read ({error.strerror}): "
+            "give the folder that finetune wrote."
+        ) from None
+    except (ValueError, AttributeError) as error:
+        raise _damaged(folder, str(error)) from None
+    if version != VERSION:
+        raise Refusal(
+            f"A parser's files must have version {VERSION}, but '{path}' has {version!r}: "
+            "train it again with this version of the project."
+        )
+    return content
+
+
+def _damaged(folder: Path, found: str) -> Refusal:
+    return Refusal(
+        f"A parser's files must be whole, but those in '{folder}' are not ({found}): train it again."
+    )
