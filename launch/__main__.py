@@ -1,7 +1,7 @@
 """python -m launch STAGE [FILE.toml …] [--dotted.key value …]
 
-    python -m launch                      # the stages
-    python -m launch graph --help         # every setting of one, with meaning, unit and default
+python -m launch                      # the stages
+python -m launch graph --help         # every setting of one, with meaning, unit and default
 """
 
 import os

@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -103,7 +103,7 @@ def _check_flags(model: type[Settings], arguments: Sequence[str]) -> None:
 
 def _unknown(name: str, known: Sequence[str], place: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    near = near or [key for key in known if key.split(".")[-1] == name.split(".")[-1]][:1]
+    near = near or [key for key in known if key.split(".")[-1] == name.rsplit(".", maxsplit=1)[-1]][:1]
     remedy = f"did you mean '{near[0]}'?" if near else "--help lists the settings there are."
     return f"Every setting must exist, but '{name}' in {place} does not: {remedy}"
 
@@ -116,18 +116,21 @@ def _merge(values: dict[str, Any], later: Mapping[str, Any]) -> None:
             values[name] = value
 
 
-def _construct(model: type[S], values: Mapping[str, Any]) -> S:
-    """An unvalidated model that holds the values so far; a required one that is still absent is left to tyro."""
+def _construct(model: type[S], values: Mapping[str, Any], base: Settings | None = None) -> S:
+    """An unvalidated model that holds the values so far, the rest from `base` or the class's own defaults.
+
+    A required value that is still absent is left to tyro, which asks for it.
+    """
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
+        own = tyro.MISSING if field.is_required() else field.get_default(call_default_factory=True)
+        default = getattr(base, name) if base else own
         inner = _nested(field.annotation)
-        if inner and (name in values or field.is_required()):
-            fields[name] = _construct(inner, values.get(name, {}))
-        elif name in values:
-            fields[name] = _typed(field.annotation, values[name], name)
+        if inner and (name in values or default is tyro.MISSING):
+            fields[name] = _construct(inner, values.get(name, {}), default if isinstance(default, Settings) else None)
         else:
-            fields[name] = tyro.MISSING if field.is_required() else field.get_default(call_default_factory=True)
-    return model.model_construct(**fields)
+            fields[name] = _typed(field.annotation, values[name], name) if name in values else default
+    return cast(S, model.model_construct(**fields))
 
 
 def _typed(annotation: Any, value: Any, name: str) -> Any:

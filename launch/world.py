@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from launch.refusal import Refusal
 
@@ -82,6 +83,6 @@ def _read_environment() -> tuple[int, int, int]:
 
 def _join(rank: int, size: int, backend: str) -> None:
     if size == 1 and "MASTER_ADDR" not in os.environ:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     else:
         dist.init_process_group(backend, init_method="env://", rank=rank, world_size=size, timeout=TIMEOUT)

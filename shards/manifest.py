@@ -76,7 +76,9 @@ class Manifest:
             index = json.loads(path.read_text())
             version = index.get("soundsight")
         except FileNotFoundError:
-            raise Refusal(f"A shard set must hold {NAME}, but '{folder}' does not: give the folder pack wrote.") from None
+            raise Refusal(
+                f"A shard set must hold {NAME}, but '{folder}' does not: give the folder pack wrote."
+            ) from None
         except (ValueError, AttributeError) as error:
             raise Refusal(f"A manifest must be JSON, but '{path}' is damaged ({error}): pack again.") from None
         if version != SCHEMA:
@@ -87,7 +89,9 @@ class Manifest:
         try:
             manifest = cls._from_index(index)
         except (KeyError, TypeError) as error:
-            raise Refusal(f"A manifest must be complete, but '{path}' lacks or misspells {error}: pack again.") from None
+            raise Refusal(
+                f"A manifest must be complete, but '{path}' lacks or misspells {error}: pack again."
+            ) from None
         if sha256_file(path) != manifest.digest:
             raise Refusal(f"A manifest must be as it was written, but '{path}' was edited by hand: pack again.")
         return manifest

@@ -24,7 +24,9 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.global_batch < 1:
-            raise ValueError(f"An order needs videos and a batch size of at least 1, not {self.videos}, {self.global_batch}.")
+            raise ValueError(
+                f"An order needs videos and a batch size of at least 1, not {self.videos}, {self.global_batch}."
+            )
 
     @property
     def steps_per_epoch(self) -> int:

@@ -24,7 +24,7 @@ from shards.schema import SECONDS, Video, check_features, key_of
 from shards.write import SUFFIX
 
 os.environ.setdefault("WDS_SECURE", "1")  # read by webdataset when it is imported: no shell, no unpickling
-import webdataset as wds  # noqa: E402
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Shards:
         ]
         doubled = [key for key, count in Counter(member.key for member in found).items() if count > 1]
         if doubled:
-            raise Refusal(f"A key must be unique in a shard set, but '{doubled[0]}' is twice in '{self.folder}': pack again.")
+            raise Refusal(
+                f"A key must be unique in a shard set, but '{doubled[0]}' is twice in '{self.folder}': pack again."
+            )
         return tuple(found)
 
     @cached_property
@@ -102,12 +104,11 @@ class Shards:
 
     def stream(self) -> Iterator[Video]:
         """Every video in stored order, read sequentially; the count of each shard is checked against the manifest."""
-        if "GOPEN_REWRITE" in os.environ:
-            raise Refusal("Shards are read from where they are named, but GOPEN_REWRITE is set: unset it.")
         for shard in self.manifest.shards:
             count = 0
-            for count, (name, payload) in enumerate(_samples(self.folder / shard.file), start=1):
-                yield self._video(key_of(name), payload, shard.file)
+            for stem, payload in _samples(self.folder / shard.file):
+                yield self._video(key_of(stem), payload, shard.file)
+                count += 1
             if count != shard.videos:
                 raise Refusal(_miscounted(self.folder / shard.file, shard, count))
 
@@ -151,7 +152,9 @@ def open_sets(folder: Path) -> dict[str, Shards]:
 
 def _check_size(path: Path, shard: Shard) -> None:
     if not path.is_file():
-        raise Refusal(f"Every shard of the manifest must be there, but '{path}' is missing: copy it again, or pack again.")
+        raise Refusal(
+            f"Every shard of the manifest must be there, but '{path}' is missing: copy it again, or pack again."
+        )
     if path.stat().st_size != shard.bytes:
         raise Refusal(
             f"A shard must have its manifest's size, but '{path}' has {path.stat().st_size} bytes instead of "
@@ -168,7 +171,7 @@ def _index(path: Path, shard: Shard, number: int) -> list[Member]:
                 key = key_of(info.name.removesuffix(SUFFIX))
                 members.append(Member(key, number, info.offset_data, info.size))
     except tarfile.TarError as error:
-        raise Refusal(f"A shard must be a whole tar, but '{path}' is damaged ({error}): copy it again, or pack again.") from None
+        raise Refusal(_damaged(path, error)) from None
     if len(members) != shard.videos:
         raise Refusal(_miscounted(path, shard, len(members)))
     return members
@@ -180,16 +183,24 @@ def _check_member(path: Path, name: str, is_file: bool = True) -> None:
 
 
 def _samples(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Pairs (stem, payload) of one tar, grouped into samples by webdataset."""
-    pipeline = wds.DataPipeline(wds.SimpleShardList([str(path.absolute())]), wds.tarfile_to_samples())
+    """Pairs (stem, payload) of one tar, grouped into samples by webdataset.
+
+    The file is opened here, so webdataset's own opener (which knows `pipe:` and rewriting) has no part in it.
+    """
     try:
-        for sample in pipeline:
-            content = {name: value for name, value in sample.items() if not name.startswith("__")}
-            if set(content) != {SUFFIX[1:]}:
-                _check_member(path, f"{sample['__key__']}.{next(iter(content))}")
-            yield sample["__key__"], content[SUFFIX[1:]]
+        with path.open("rb") as file:
+            members = tar_file_expander([{"url": str(path), "stream": file}])
+            for sample in group_by_keys(members):
+                content = {name: value for name, value in sample.items() if not name.startswith("__")}
+                if set(content) != {SUFFIX[1:]}:
+                    _check_member(path, f"{sample['__key__']}.{next(iter(content))}")
+                yield sample["__key__"], content[SUFFIX[1:]]
     except tarfile.TarError as error:
-        raise Refusal(f"A shard must be a whole tar, but '{path}' is damaged ({error}): copy it again, or pack again.") from None
+        raise Refusal(_damaged(path, error)) from None
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"A shard must be a whole tar, but '{path}' is damaged ({error}): copy it again, or pack again."
 
 
 def _miscounted(path: Path, shard: Shard, found: int) -> str:

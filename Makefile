@@ -1,0 +1,44 @@
+# make demo        the whole chain on a planted corpus: minutes on two cores, no GPU
+# make demo-full   the same at full size: hours on two cores
+# make test        every test
+# make check       ruff, mypy, import-linter
+# make ui          the runs in a browser, on 127.0.0.1
+# make install     .venv with everything the above need (they call it themselves)
+#
+# FAISS=cuda12 or FAISS=cuda13 takes the GPU build of faiss instead; PORT=… moves the UI; RUNS=… names another run root.
+
+PYTHON ?= python3
+FAISS ?= cpu
+PORT ?= 5000
+RUNS ?= demo/runs
+BIN := .venv/bin
+READY := .venv/.installed-$(FAISS)
+
+.PHONY: install demo demo-full test check ui
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(FAISS),test,check]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m launch demo
+
+demo-full: $(READY)
+	$(BIN)/python -m launch demo --size full
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: $(READY)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)
