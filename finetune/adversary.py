@@ -1,4 +1,4 @@
-"""The modality discriminator behind gradient reversal: it learns to tell the modalities apart, the parser to hide them."""
+"""The modality discriminator behind gradient reversal: it learns to tell audio from visual, the parser to hide it."""
 
 import math
 from typing import Any

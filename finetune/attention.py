@@ -43,9 +43,7 @@ class Attention(nn.Module):
         )
         return self.out(gathered.transpose(-3, -2).flatten(-2))
 
-    def _split(
-        self, rows: Float[Tensor, "*stream second width"]
-    ) -> Float[Tensor, "*stream head second part"]:
+    def _split(self, rows: Float[Tensor, "*stream second width"]) -> Float[Tensor, "*stream head second part"]:
         return rows.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
 

@@ -30,11 +30,10 @@ class Projection(nn.Module):
         self.each = nn.ModuleList(nn.Linear(widths[name], width) for name in names)
         self.fuse = nn.Linear(len(names) * width, width) if len(names) > 1 else nn.Identity()
 
-    def forward(
-        self, features: Mapping[str, Float[Tensor, "video second _"]]
-    ) -> Float[Tensor, "video second width"]:
+    def forward(self, features: Mapping[str, Float[Tensor, "video second _"]]) -> Float[Tensor, "video second width"]:
         """The projected modality; `features` may hold others too."""
-        return self.fuse(torch.cat([one(features[name]) for name, one in zip(self.names, self.each)], dim=-1))
+        projected = [one(features[name]) for name, one in zip(self.names, self.each, strict=True)]
+        return self.fuse(torch.cat(projected, dim=-1))
 
 
 class Block(nn.Module):
@@ -47,9 +46,7 @@ class Block(nn.Module):
         self, sources: Sequence[Source], width: int, heads: int, hidden: int, dropout: float, gcaa: bool
     ) -> None:
         super().__init__()
-        self.attentions = nn.ModuleDict(
-            {source: Attention(width, heads, dropout, gcaa) for source in sources}
-        )
+        self.attentions = nn.ModuleDict({source: Attention(width, heads, dropout, gcaa) for source in sources})
         self.expand, self.contract = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.norm_attended, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -102,4 +99,4 @@ class Base(nn.Module):
         joint = self.shared(self.cross(own, own.flip(0), present))
         if self.skip_norms is None:
             return joint
-        return torch.stack([norm(one) for norm, one in zip(self.skip_norms, joint + own)])
+        return torch.stack([norm(one) for norm, one in zip(self.skip_norms, joint + own, strict=True)])

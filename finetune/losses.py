@@ -15,18 +15,12 @@ Labels = Float[Tensor, "video category"]
 class LossSettings(Settings):
     """The weights of eq. (2). HAN's own loss, three cross-entropies of unit weight, is lambda_g = 2."""
 
-    lambda_g: float = Field(
-        0.6, ge=0, description="weight of L_g, the mean of the audio and the visual cross-entropy"
-    )
+    lambda_g: float = Field(0.6, ge=0, description="weight of L_g, the mean of the audio and the visual cross-entropy")
     lambda_ad: float = Field(
         0.4, ge=0, description="weight of L_ad, the discriminator's; used where adversarial is set"
     )
-    smoothing_audio: float = Field(
-        0.0, ge=0, le=1, description="share s of the audio label given away: (1-s)y + s/2"
-    )
-    smoothing_visual: float = Field(
-        0.1, ge=0, le=1, description="share s of the visual label given away: (1-s)y + s/2"
-    )
+    smoothing_audio: float = Field(0.0, ge=0, le=1, description="share s of the audio label given away: (1-s)y + s/2")
+    smoothing_visual: float = Field(0.1, ge=0, le=1, description="share s of the visual label given away: (1-s)y + s/2")
 
 
 class Objective(nn.Module):

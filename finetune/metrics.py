@@ -128,6 +128,4 @@ def _check(parses: tuple[Parse, ...]) -> None:
             f"but the shapes are {shapes} of {types}: build all four from the same list of videos."
         )
     if not shapes[0][0]:
-        raise Refusal(
-            "Scores need at least one video, but the parses hold none: check the split and its tables."
-        )
+        raise Refusal("Scores need at least one video, but the parses hold none: check the split and its tables.")

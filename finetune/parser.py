@@ -36,13 +36,9 @@ class ParserSettings(Settings):
 
     audio: tuple[str, ...] = Field(("vggish",), description="audio features of the shards, by name")
     visual: tuple[str, ...] = Field(("resnet152", "r2plus1d_18"), description="visual features, by name")
-    architecture: Literal["base", "han"] = Field(
-        "base", description="base: the paper's; han: hybrid attention"
-    )
+    architecture: Literal["base", "han"] = Field("base", description="base: the paper's; han: hybrid attention")
     skip: bool = Field(False, description="base only: self-attended streams skip over the cross attention")
-    adversarial: bool = Field(
-        False, description="train against a modality discriminator behind gradient reversal"
-    )
+    adversarial: bool = Field(False, description="train against a modality discriminator behind gradient reversal")
     gcaa: bool = Field(False, description="global context aware attention in place of the plain one")
     width: int = Field(512, ge=1, description="width of every stream inside the parser")
     heads: int = Field(1, ge=1, description="attention heads; they share the width")
@@ -153,6 +149,4 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, found: str) -> Refusal:
-    return Refusal(
-        f"A parser's files must be whole, but those in '{folder}' are not ({found}): train it again."
-    )
+    return Refusal(f"A parser's files must be whole, but those in '{folder}' are not ({found}): train it again.")

@@ -35,9 +35,7 @@ class Pooling(nn.Module):
 
     def __init__(self, width: int, categories: int) -> None:
         super().__init__()
-        self.probability, self.over_time, self.over_modality = (
-            nn.Linear(width, categories) for _ in range(3)
-        )
+        self.probability, self.over_time, self.over_modality = (nn.Linear(width, categories) for _ in range(3))
 
     def forward(self, joint: Streams, present: Present | None = None) -> Parsed:
         """The probabilities; absent seconds weigh nothing (their own P is still filled in)."""

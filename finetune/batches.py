@@ -1,0 +1,179 @@
+"""A split of the corpus wholly in memory, and the order in which training reads it.
+
+All of LLP takes about half a gigabyte in float16, so it is read once and kept on the device; a batch is one gather
+and one cast, with no work per video. Features are chosen by name: raw ones and exported embeddings are read alike.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from launch.progress import say, track
+from launch.refusal import Refusal
+from shards.labels import Tables
+from shards.read import Shards, open_sets
+from shards.schema import SECONDS
+
+READ = 256
+"""Videos read from the shards at a time."""
+Missing = Literal["refuse", "skip"]
+Traits = dict[str, str | int]
+"""What makes a feature the one it is: "width", "variant", and "encoder" (its digest) where it is an embedding."""
+Batch = tuple[dict[str, Float[Tensor, "video second _"]], Float[Tensor, "video category"]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The videos of a split that have features, in the order of its table."""
+
+    name: str
+    keys: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Videos the table names and the shards do not hold."""
+    features: Mapping[str, Float[Tensor, "video second _"]]
+    """As they are stored (float16 unless the shards say otherwise), on the device."""
+    labels: Float[Tensor, "video category"]
+    """Weak labels, 0 or 1, on the device."""
+    truth: tuple[Bool[np.ndarray, "video category second"], Bool[np.ndarray, "video category second"]]
+    """What is audible and what is visible; all False where a video was not annotated densely (training)."""
+    shards: Shards
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        shards: Shards,
+        tables: Tables,
+        features: Sequence[str],
+        missing: Missing = "refuse",
+        device: torch.device | None = None,
+    ) -> "Split":
+        """The split `name` of the tables with these features of the shards.
+
+        Raises Refusal when videos of the table are not in the shards (unless `missing` is "skip"), and when none is.
+        """
+        place = {key: index for index, key in enumerate(shards.keys)}
+        wanted = tables.keys(name)
+        keys = tuple(key for key in wanted if key in place)
+        absent = tuple(key for key in wanted if key not in place)
+        _check_missing(name, absent, keys, missing, shards)
+        arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        return cls(
+            name=name,
+            keys=keys,
+            missing=absent,
+            features={feature: tensor.to(device) for feature, tensor in arrays.items()},
+            labels=torch.from_numpy(tables.weak_matrix(keys)).float().to(device),
+            truth=tables.truth(keys),
+            shards=shards,
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(self, indices: Int[Tensor, " video"] | slice) -> Batch:
+        """The features, as float32, and the labels of some videos."""
+        features = {name: tensor[indices].float() for name, tensor in self.features.items()}
+        return features, self.labels[indices]
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """The whole split in table order, `size` videos at a time."""
+        return (self.batch(slice(start, start + size)) for start in range(0, len(self), size))
+
+    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """The whole split once, in an order that is a function of (seed, epoch); the last batch may be short."""
+        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
+        return (self.batch(part.to(self.labels.device)) for part in order.split(size))
+
+    def steps(self, size: int) -> int:
+        """How many batches an epoch has."""
+        return ceil(len(self) / size)
+
+    def describe(self) -> str:
+        """One sentence on what was read."""
+        mebibytes = sum(tensor.nbytes for tensor in self.features.values()) / 2**20
+        skipped = f", {len(self.missing):,} of the table skipped" if self.missing else ""
+        return (
+            f"Read {len(self):,} {self.name} videos from '{self.shards.folder}' "
+            f"({', '.join(self.features)}; {mebibytes:,.0f} MiB{skipped})."
+        )
+
+
+def load_splits(
+    folder: Path,
+    tables: Tables,
+    names: Sequence[str],
+    features: Sequence[str],
+    missing: Missing,
+    device: torch.device,
+    expected: Mapping[str, Traits] | None = None,
+) -> list[Split]:
+    """The named splits, from shard sets of those names or from one set that holds the videos of all of them.
+
+    `expected` is what a parser was trained on; without it, all splits must agree with the first. Raises Refusal when
+    they do not, when the folder lacks a set, and for what `Split.load` refuses.
+    """
+    sets, splits = open_sets(folder), list[Split]()
+    for name in names:
+        shards = sets.get(name, sets.get(""))
+        if shards is None:
+            raise Refusal(
+                f"The shards must have a set '{name}', but '{folder}' has {', '.join(sets)}: "
+                "give the folder that pack or export wrote for these tables."
+            )
+        found = traits(shards, features)
+        expected = expected or found
+        _check_same(expected, found, shards)
+        splits.append(Split.load(name, shards, tables, features, missing, device))
+        say(splits[-1].describe())
+    return splits
+
+
+def traits(shards: Shards, features: Sequence[str]) -> dict[str, Traits]:
+    """What makes each feature the one it is; raises Refusal for a name the shards do not hold."""
+    for name in features:
+        shards.check_feature(name)
+    encoder = str(shards.manifest.source.get("encoder", ""))
+    described = {name: shards.manifest.features[name] for name in features}
+    return {name: {"width": one.width, "variant": one.variant, "encoder": encoder} for name, one in described.items()}
+
+
+def _check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], shards: Shards) -> None:
+    for name, traits_found in found.items():
+        for trait, value in traits_found.items():
+            if value != expected[name][trait]:
+                raise Refusal(
+                    f"A parser needs the same features throughout, but '{name}' in '{shards.folder}' has the {trait} "
+                    f"{value!r} where its training had {expected[name][trait]!r}: give the shards of the same "
+                    "extraction and encoder, or train a parser on these."
+                )
+
+
+def _read(shards: Shards, places: Int[np.ndarray, " video"], names: Sequence[str], what: str) -> dict[str, Tensor]:
+    """The features of the videos at these places, read in stored order so that the disk is read forward."""
+    described = {name: shards.manifest.features[name] for name in names}
+    arrays = {name: np.empty((len(places), SECONDS, one.width), one.dtype) for name, one in described.items()}
+    forward = np.argsort(places)
+    for rows in track(np.split(forward, range(READ, len(forward), READ)), what, unit="batch"):
+        for name, values in shards.batch(places[rows], names).items():
+            arrays[name][rows] = values
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _check_missing(name: str, absent: tuple[str, ...], keys: tuple[str, ...], missing: Missing, shards: Shards) -> None:
+    if absent and (missing == "refuse" or not keys):
+        remedy = "set missing to 'skip' to go on without them" if keys else "give the shards of this split"
+        named = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+        raise Refusal(
+            f"Every video of the {name} table must be in the shards, but {len(absent):,} of "
+            f"{len(absent) + len(keys):,} are not in '{shards.folder}' ({named}): pack them, or {remedy}."
+        )
+    if not keys:
+        raise Refusal(f"A split needs at least one video, but the {name} table names none: check the tables.")

@@ -1,0 +1,82 @@
+"""python -m launch evaluate --parser runs/han --shards DIR --tables DIR --out DIR
+
+Scores a saved parser on a split. Prints the ten F-scores with the protocol they were made by, and writes
+`scores.json`, `categories.csv` (segment F1 of each category) and `categories.png` into `--out`.
+"""
+
+import csv
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from finetune.batches import Missing, load_splits
+from finetune.parser import Parser
+from finetune.plots import category_figure
+from finetune.protocol import Judgement, Protocol, conditions, describe, judge, table, write_scores
+from launch import tracking
+from launch.atomic import whole_folder
+from launch.progress import say
+from launch.settings import Settings
+from launch.tracking import Tracking
+from launch.world import World
+from shards.labels import CATEGORIES, Tables
+
+
+class Config(Settings):
+    """Scores a saved parser on the test split: ten F-scores, a table and a plot of each category's."""
+
+    parser: Path = Field(description="folder of the parser that finetune wrote")
+    shards: Path = Field(description="folder with a shard set named as the split, written by pack or export")
+    tables: Path = Field(description="folder of LLP's six annotation tables")
+    out: Path = Field(description="new folder for the scores, the table and the plot")
+    replace: bool = Field(False, description="whether the new scores take the place of those already in out")
+    split: Literal["test", "validation"] = Field("test", description="which split is scored")
+    missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
+    batch: int = Field(128, ge=1, description="videos at a time; the scores do not depend on it")
+    protocol: Protocol = Protocol()
+    tracking: Tracking = Tracking()
+
+
+def main(config: Config) -> None:
+    """Runs the stage; raises Refusal for a parser and shards that do not belong together."""
+    with closing(World.from_environment(seed=0)) as world:
+        parser = Parser.from_pretrained(config.parser).to(world.device)
+        say(f"Read the parser in '{config.parser}'.")
+        (split,) = load_splits(
+            config.shards,
+            Tables.load(config.tables),
+            (config.split,),
+            parser.settings.features,
+            config.missing,
+            world.device,
+            expected=parser.trained_on["features"],
+        )
+        with (
+            whole_folder(config.out, config.replace) as folder,
+            tracking.run(config.tracking, "evaluate", config) as record,
+        ):
+            judgement = judge(parser, split, config.protocol, config.batch)
+            protocol = describe(config.protocol, split, {"train": parser.trained_on["videos"]["train"]})
+            write(folder, judgement, protocol, config)
+            record.metrics(0, judgement.flat(config.split))
+            for path in sorted(folder.iterdir()):
+                record.artifact(path)
+    say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores)}")
+    say(conditions(protocol))
+    say(f"Wrote scores.json, categories.csv and categories.png into '{config.out}'.")
+
+
+def write(folder: Path, judgement: Judgement, protocol: Mapping[str, Any], config: Config) -> None:
+    """Writes the scores, the table and the plot of each category into the folder."""
+    write_scores(folder, judgement, protocol)
+    with (folder / "categories.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("category", *judgement.categories))
+        for row in zip(CATEGORIES, *judgement.categories.values(), strict=True):
+            rows.writerow(["" if cell is None else cell for cell in row])
+    title = f"{config.parser.name} on {judgement.videos:,} {config.split} videos, gate {config.protocol.gate}"
+    figure = category_figure({config.parser.name: judgement.categories}, title)
+    figure.savefig(folder / "categories.png", dpi=150)
