@@ -13,6 +13,9 @@ from pydantic import Field
 from launch.progress import say
 from launch.settings import Settings
 
+MODULE = "launch"
+"""What every rank runs: `python -m launch STAGE …`."""
+
 
 class Job(Settings):
     """Processes of one run on this machine."""
@@ -28,7 +31,7 @@ def start(stage: str, arguments: Sequence[str], job: Job) -> int:
     signal on, and leaves its ranks behind when it is killed: so they form a session of their own, and an interrupt
     or SIGTERM that reaches this process is sent to all of it.
     """
-    command = [*launcher(job), "--module", "launch", stage, *arguments]
+    command = [*launcher(job), "--module", MODULE, stage, *arguments]
     say(f"Starting {job.processes} processes of `python -m launch {' '.join([stage, *arguments])}`.")
     child = subprocess.Popen(command, env=os.environ | environment(job), start_new_session=True)
     handlers = {number: signal.signal(number, _passed_to(child)) for number in (signal.SIGTERM, signal.SIGINT)}

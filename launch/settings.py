@@ -22,6 +22,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __init__(self, **values: Any) -> None:
+        """Validates; raises Refusal, not pydantic's error, so that a broken rule is one sentence wherever it breaks."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise Refusal(sentence(error, type(self).__name__)) from None
+
 
 S = TypeVar("S", bound=Settings)
 
@@ -36,19 +43,15 @@ def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: 
     for file in files:
         _merge(values, _read_toml(file, model))
     _check_flags(model, arguments)
-    partial = _construct(model, values)
-    try:
-        return tyro.cli(
-            model,
-            args=list(arguments),
-            default=partial,
-            config=(tyro.conf.FlagConversionOff,),
-            use_underscores=True,
-            prog=prog,
-            description=model.__doc__,
-        )
-    except ValidationError as error:
-        raise Refusal(sentence(error)) from None
+    return tyro.cli(
+        model,
+        args=list(arguments),
+        default=_construct(model, values),
+        config=(tyro.conf.FlagConversionOff,),
+        use_underscores=True,
+        prog=prog,
+        description=model.__doc__,
+    )
 
 
 def names(model: type[Settings], prefix: str = "") -> list[str]:
@@ -60,13 +63,13 @@ def names(model: type[Settings], prefix: str = "") -> list[str]:
     return found
 
 
-def sentence(error: ValidationError) -> str:
-    """A pydantic error as one sentence a fault: the setting, the rule, the value found."""
+def sentence(error: ValidationError, owner: str) -> str:
+    """A pydantic error as one sentence a fault: the setting and the class it belongs to, the rule, the value found."""
     faults = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])
         rule = str(fault["msg"]).removeprefix("Value error, ")
-        faults.append(f"Setting '{place}': {rule} (found {fault['input']!r})." if place else rule)
+        faults.append(f"Setting '{place}' of {owner}: {rule} (found {fault['input']!r})." if place else rule)
     return "\n".join(faults)
 
 

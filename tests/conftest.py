@@ -1,0 +1,26 @@
+"""What every room's tests share: where the real tables lie, and an environment without leftovers of a launcher."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAUNCHER_WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(autouse=True)
+def _private_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in LAUNCHER_WORDS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("torch_extensions")))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def llp() -> Path:
+    """The folder of the real LLP tables: `LLP_TABLES`, else `../shared/llp`; the test is skipped without them."""
+    folder = Path(os.environ.get("LLP_TABLES", ROOT.parent / "shared" / "llp"))
+    if not (folder / "AVVP_train.csv").exists():
+        pytest.skip("the real LLP tables are not here: set LLP_TABLES to their folder")
+    return folder

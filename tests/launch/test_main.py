@@ -1,0 +1,122 @@
+"""`python -m launch`: stages by name, refusals in one sentence, ranks under the real deepspeed launcher."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import stage
+from launch.__main__ import main
+from launch.job import Job, environment, start
+from launch.refusal import Refusal
+from launch.world import World
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_without_a_stage_the_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in stage.STAGES)
+
+
+@pytest.mark.parametrize("name", list(stage.STAGES))
+def test_every_stage_has_settings_with_a_description_each(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main([name, "--help"])
+    assert leaving.value.code == 0
+    assert f"python -m launch {name}" in capsys.readouterr().out
+    config_class, _ = stage.find(name).load()
+    assert config_class.__doc__
+    for key, field in config_class.model_fields.items():
+        nested = isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields")
+        assert field.description or nested, f"{name}: setting '{key}' has no description"
+
+
+def test_a_misspelt_stage_is_refused_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrian"]) == 2
+    assert capsys.readouterr().err == (
+        "Refused: A stage must be one of this house's, but 'pretrian' is not: did you mean 'pretrain'?\n"
+    )
+
+
+def test_a_misspelt_setting_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", "--out", str(tmp_path / "out"), "--featuers", "x"]) == 2
+    assert "did you mean 'features'?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "0"}, {"WORLD_SIZE": "2"}, {"RANK": "one", "WORLD_SIZE": "2"}],
+)
+def test_a_world_that_contradicts_itself_is_refused(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refusal, match="0 ≤ RANK < WORLD_SIZE"):
+        World.from_environment(0)
+
+
+def test_threads_are_shared_among_the_processes() -> None:
+    cores = os.cpu_count() or 1
+    assert environment(Job(processes=cores))["OMP_NUM_THREADS"] == "1"
+    assert environment(Job(processes=1, threads=3))["OMP_NUM_THREADS"] == "3"
+
+
+def test_ranks_start_under_the_deepspeed_launcher_and_their_exit_code_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage named in a module of the test's own is started as two ranks that meet, write, and leave with 3."""
+    (tmp_path / "meet.py").write_text(
+        "import os, sys, pathlib, torch, torch.distributed as dist\n"
+        "from launch.world import World\n"
+        "world = World.from_environment(5)\n"
+        "total = torch.tensor([world.rank + 1.0])\n"
+        "dist.all_reduce(total)\n"
+        "pathlib.Path(sys.argv[2], str(world.rank)).write_text(f'{world.size} {total.item()}')\n"
+        "world.close()\n"
+        "sys.exit(3)\n"
+    )
+    monkeypatch.setattr("launch.job.MODULE", "meet")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    assert start("pretrain", [str(tmp_path)], Job(processes=2)) == 3
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["2 3.0", "2 3.0"]
+
+
+def test_a_terminated_launcher_takes_its_ranks_with_it(tmp_path: Path) -> None:
+    (tmp_path / "wait.py").write_text(
+        "import os, sys, time, pathlib\n"
+        "pathlib.Path(sys.argv[2], os.environ['RANK']).write_text(str(os.getpid()))\n"
+        "time.sleep(120)\n"
+    )
+    code = (
+        "import launch.job as job; job.MODULE = 'wait'; "
+        f"raise SystemExit(job.start('pretrain', [{str(tmp_path)!r}], job.Job(processes=2)))"
+    )
+    paths = f"{tmp_path}{os.pathsep}{ROOT}"
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}) as parent:
+        pids = _wait_for_ranks(tmp_path)
+        parent.terminate()
+        assert parent.wait(timeout=60) != 0
+    for pid in pids:
+        assert not _alive(pid)
+
+
+def _wait_for_ranks(folder: Path) -> list[int]:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        files = [folder / str(rank) for rank in range(2)]
+        if all(file.exists() and file.read_text() for file in files):
+            return [int(file.read_text()) for file in files]
+        time.sleep(0.2)
+    raise AssertionError("the ranks did not start within 90 seconds")
+
+
+def _alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
