@@ -1,0 +1,213 @@
+"""`pack`: folders of .npy features become shards; every bad input is one sentence and leaves nothing behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from launch.__main__ import main
+from launch.refusal import Refusal
+from launch.tracking import Tracking
+from shards import pack
+from shards.labels import SPLITS, Tables
+from shards.read import Shards, open_sets
+
+WIDTHS = {"vggish": (10, 128), "res152": (80, 2048), "r2plus1d_18": (10, 512)}
+SPLIT_KEYS = {
+    "train": ("aaaaaaaaaaa_0_10", "-bbbbbbbbbb_5.5_15.5"),
+    "validation": ("ccccccccccc_30_40",),
+    "test": ("_dddddddddd_1_11",),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A corpus of four videos in LLP's layout: `feats/` and `tables/`."""
+    generator = np.random.default_rng(0)
+    for folder, shape in WIDTHS.items():
+        (tmp_path / "feats" / folder).mkdir(parents=True)
+        for keys in SPLIT_KEYS.values():
+            for key in keys:
+                array = generator.random(shape, dtype=np.float32)
+                np.save(tmp_path / "feats" / folder / f"{key.rsplit('_', 2)[0]}.npy", array)
+    (tmp_path / "tables").mkdir()
+    weak = {split: dict.fromkeys(keys, (0, 3)) for split, keys in SPLIT_KEYS.items()}
+    Tables(weak, {}, {}).write(tmp_path / "tables")
+    return tmp_path
+
+
+def run(corpus: Path, runs: Path, **changes: object) -> None:
+    settings = {"features": corpus / "feats", "tables": corpus / "tables", "out": corpus / "out"} | changes
+    pack.main(pack.Config(**settings, tracking=Tracking(root=runs)))
+
+
+def test_each_split_of_the_tables_becomes_a_shard_set(corpus: Path, runs: Path) -> None:
+    run(corpus, runs)
+    sets = open_sets(corpus / "out")
+    assert {name: shards.keys for name, shards in sets.items()} == SPLIT_KEYS
+    features = sets["train"].manifest.features
+    assert {name: feature.width for name, feature in features.items()} == {
+        "vggish": 128, "resnet152": 2048, "r2plus1d_18": 512,
+    }  # fmt: skip
+    assert features["vggish"].variant == "raw"
+
+
+def test_resnet_rows_are_averaged_per_second(corpus: Path, runs: Path) -> None:
+    run(corpus, runs)
+    stored = Shards.open(corpus / "out" / "test").read(0).features["resnet152"]
+    rows = np.load(corpus / "feats" / "res152" / "_dddddddddd.npy")
+    for second in range(10):
+        expected = sum(rows[8 * second + i].astype(np.float64) for i in range(8)) / 8
+        np.testing.assert_allclose(stored[second], expected, atol=5e-4)
+
+
+def test_without_tables_every_video_goes_into_one_set(corpus: Path, runs: Path) -> None:
+    for folder in WIDTHS:
+        (corpus / "feats" / folder / "aaaaaaaaaaa.npy").rename(corpus / "feats" / folder / "own clip_3_13.npy")
+    run(corpus, runs, tables=None)
+    keys = Shards.open(corpus / "out").keys
+    assert sorted(keys) == ["-bbbbbbbbbb_0_10", "_dddddddddd_0_10", "ccccccccccc_0_10", "own clip_3_13"]
+
+
+def test_any_named_folder_is_a_feature_of_its_own_name(corpus: Path, runs: Path) -> None:
+    (corpus / "feats" / "clap").mkdir()
+    for keys in SPLIT_KEYS.values():
+        for key in keys:
+            np.save(corpus / "feats" / "clap" / f"{key.rsplit('_', 2)[0]}.npy", np.ones((10, 7), np.float16))
+    run(corpus, runs, folders=("clap", "vggish"))
+    assert list(Shards.open(corpus / "out" / "train").manifest.features) == ["clap", "vggish"]
+
+
+def test_the_generator_of_the_corpus_is_named_in_the_manifest(corpus: Path, runs: Path) -> None:
+    (corpus / "corpus.json").write_text(json.dumps({"generator": "planted", "version": 1}))
+    run(corpus, runs)
+    source = Shards.open(corpus / "out" / "train").manifest.source
+    assert source == {"stage": "pack", "split": "train", "corpus": {"generator": "planted", "version": 1}}
+
+
+def test_the_same_corpus_gives_the_same_shards(corpus: Path, runs: Path) -> None:
+    run(corpus, runs)
+    run(corpus, runs, out=corpus / "again")
+    first, second = open_sets(corpus / "out"), open_sets(corpus / "again")
+    assert {name: each.manifest.digest for name, each in first.items()} == {
+        name: each.manifest.digest for name, each in second.items()
+    }
+
+
+def _save(array: np.ndarray, allow_pickle: bool = False) -> Callable[[Path], None]:
+    def write(feats: Path) -> None:
+        np.save(feats / "vggish" / "ccccccccccc.npy", array, allow_pickle=allow_pickle)
+
+    return write
+
+
+def _with(value: float) -> np.ndarray:
+    array = np.random.default_rng(1).random((10, 128), dtype=np.float32)
+    array[4, 7] = value
+    return array
+
+
+def _missing(feats: Path) -> None:
+    (feats / "res152" / "ccccccccccc.npy").unlink()
+
+
+def _garbage(feats: Path) -> None:
+    (feats / "vggish" / "ccccccccccc.npy").write_bytes(b"not an array")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_missing, r"res152/ccccccccccc.npy' is missing \(1 of 4 are\): extract it"),
+        (_save(np.zeros((9, 128), np.float32)), r"ccccccccccc.npy' has shape \(9, 128\): extract it again"),
+        (_save(np.zeros((10, 64), np.float32)), r"width 128, but .*ccccccccccc.npy' has shape \(10, 64\)"),
+        (_save(np.zeros((0, 128), np.float32)), r"has shape \(0, 128\)"),
+        (_save(np.zeros((10, 2, 64), np.float32)), r"ccccccccccc.npy' has shape \(10, 2, 64\) and type float32"),
+        (_save(_with(np.nan)), r"finite, but .*ccccccccccc.npy' holds nan at row 4, column 7"),
+        (_save(_with(-np.inf)), r"ccccccccccc.npy' holds -inf at row 4"),
+        (_save(_with(1e30)), r"holds inf at second 4, column 7 \(as float16\)"),
+        (_save(np.array([[{}]], dtype=object), allow_pickle=True), r"plain .npy array, but .*ccccccccccc.npy' is not"),
+        (_garbage, r"plain .npy array, but .*ccccccccccc.npy' is not"),
+        (
+            _save(np.arange(1280.0).reshape(10, 128) % 256),
+            r"one variant of 'vggish', but .*is quantised and others are raw",
+        ),
+    ],
+)
+def test_a_bad_feature_file_ends_pack_with_its_name_and_leaves_nothing(
+    corpus: Path, runs: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(corpus / "feats")
+    before = sorted(corpus.iterdir())
+    with pytest.raises(Refusal, match=message):
+        run(corpus, runs)
+    assert sorted(corpus.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("new_0_10\tSpeech,Yodelling", "line 4.*unknown category 'Yodelling'"),
+        ("a/b_0_10\tSpeech", "line 4.*holds '/'"),
+        ("a\x07b_0_10\tSpeech", r"line 4.*'\\x07'"),
+        ("aaaaaaaaaaa_0_10\tSpeech", "line 4.*'aaaaaaaaaaa_0_10' again"),
+    ],
+)
+def test_a_bad_row_of_a_table_ends_pack_with_its_line(corpus: Path, runs: Path, row: str, message: str) -> None:
+    table = corpus / "tables" / "AVVP_train.csv"
+    table.write_text(table.read_text() + row + "\n")
+    with pytest.raises(Refusal, match=message):
+        run(corpus, runs)
+    assert not (corpus / "out").exists()
+
+
+def test_an_output_that_is_there_is_kept(corpus: Path, runs: Path) -> None:
+    run(corpus, runs)
+    with pytest.raises(Refusal, match=r"holds files.*--replace"):
+        run(corpus, runs)
+    run(corpus, runs, replace=True)
+    assert open_sets(corpus / "out")
+
+
+def test_a_folder_without_features_is_refused(tmp_path: Path, runs: Path) -> None:
+    (tmp_path / "feats").mkdir()
+    with pytest.raises(Refusal, match="must have feature folders"):
+        run(tmp_path, runs)
+
+
+def test_the_command_line_says_what_it_read_and_wrote(
+    corpus: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--features", "feats", "--tables", "tables", "--out", "out"]
+    places = [word if word.startswith("--") else str(corpus / word) for word in words]
+    assert main(["pack", *places, "--tracking.root", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "Read from" in said
+    assert "resnet152 (2048)" in said
+    assert "The tables have no defects." in said
+    for split in SPLITS:
+        assert f"Wrote '{corpus / 'out' / split}': {len(SPLIT_KEYS[split])} videos" in said
+
+
+def test_the_real_tables_with_fractional_times_survive_packing(llp: Path, tmp_path: Path, runs: Path) -> None:
+    """10,000 / 649 / 1,200 videos, the five keys with a dot in their times among them."""
+    (tmp_path / "feats" / "tiny").mkdir(parents=True)
+    template = tmp_path / "tiny.npy"
+    np.save(template, np.ones((10, 1), np.float32))
+    tables = Tables.load(llp)
+    for split in SPLITS:
+        for key in tables.keys(split):
+            (tmp_path / "feats" / "tiny" / f"{key.rsplit('_', 2)[0]}.npy").hardlink_to(template)
+    pack.main(pack.Config(features=tmp_path / "feats", tables=llp, out=tmp_path / "out", tracking=Tracking(root=runs)))
+    sets = open_sets(tmp_path / "out")
+    assert {split: len(sets[split]) for split in SPLITS} == {"train": 10_000, "validation": 649, "test": 1_200}
+    for split in SPLITS:
+        assert sets[split].keys == tables.keys(split)
+    assert sum("." in key for split in SPLITS for key in sets[split].keys) == 5
