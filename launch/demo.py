@@ -1,0 +1,149 @@
+"""python -m launch demo          # minutes on two cores: a seeded subset (make demo)
+python -m launch demo --size full # hours: every video, every epoch (make demo-full)
+
+The whole chain on a planted corpus, each stage the command a user would type: synthesise → pack → graph → pretrain →
+export → finetune → evaluate, on raw features and on the exported embeddings, ending with one table.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from launch.progress import say
+from launch.settings import Settings
+
+TABLES_HERE = (os.environ.get("LLP_TABLES", ""), "../shared/llp")
+"""Where real LLP tables are looked for; without them the corpus brings tables of its own."""
+KINDS = {"audio": "Audio", "visual": "Visual", "audio_visual": "AV", "type_at_av": "Type@AV", "event_at_av": "Event@AV"}
+
+
+class Config(Settings):
+    """Runs the whole chain on a planted corpus and ends with a table of scores."""
+
+    size: Literal["small", "full"] = Field("small", description="a seeded subset in minutes, or everything in hours")
+    out: Path = Field(Path("demo"), description="folder for corpus, shards, graph, encoder, parsers, scores and runs")
+    processes: int = Field(2, ge=1, description="processes that pre-train together")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything, as words of the stages' own settings."""
+
+    corpus: tuple[str, ...]
+    unlabelled: int
+    """Videos of the unlabelled corpus that the encoder learns from; 0: it learns from the training split."""
+    pretrain: tuple[str, ...]
+    training: tuple[str, ...]
+
+
+SIZES = {
+    "small": Size(
+        corpus=("--train", "1500", "--validation", "300", "--test", "300", "--resnet_rows", "10"),
+        unlabelled=0,
+        pretrain=("--epochs", "8"),
+        training=("--training.epochs", "8"),
+    ),
+    "full": Size(corpus=(), unlabelled=29_000, pretrain=("--epochs", "8"), training=()),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the final table: a parser's config and the features it reads."""
+
+    name: str
+    config: str
+    shards: str
+
+
+ROWS = (
+    Row("HAN on raw features", "han", "shards"),
+    Row("full model on raw features", "base_adv_skip_gcaa", "shards"),
+    Row("full model on embeddings", "pretrain_multi", "embeddings"),
+)
+
+
+def main(config: Config) -> None:
+    """Runs every stage in turn; stops with the exit code of the first that fails."""
+    size, out, start = SIZES[config.size], config.out, time.monotonic()
+    tables = find_tables()
+    say(f"Tables: {f'the real LLP tables in {tables}' if tables else 'planted ones, with the statistics of LLP'}.")
+    for stage, arguments in chain(size, out, tables, config.processes):
+        run(stage, [*arguments, "--tracking.root", str(out / "runs"), "--replace", "True"])
+    show(out, config.size, bool(tables))
+    say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The runs in MLflow: `make ui`, then")
+    say("http://127.0.0.1:5000")
+
+
+def find_tables() -> Path | None:
+    """The first place that holds real LLP tables, or None."""
+    found = (Path(place) for place in TABLES_HERE if place and Path(place, "AVVP_train.csv").exists())
+    return next(found, None)
+
+
+def chain(size: Size, out: Path, tables: Path | None, processes: int) -> list[tuple[str, list[str]]]:
+    """The stages in order with their arguments."""
+    real = words(tables=tables) if tables else []
+    more = words(unlabelled=size.unlabelled) if size.unlabelled else []
+    learnt_from = out / ("corpus/unlabelled" if size.unlabelled else "shards/train")
+    labels = out / "corpus/tables"
+    graph = ["graph/configs/planted.toml", *words(shards=learnt_from, out=out / "graph")]
+    pretrain = ["pretrain/configs/debug.toml", *words(shards=learnt_from, components=out / "graph")]
+    pretrain += [*words(out=out / "pretrain"), "--job.processes", str(processes), *size.pretrain]
+    first = [
+        ("synthesise", [*real, *words(out=out / "corpus"), *size.corpus, *more]),
+        ("pack", words(features=out / "corpus/feats", tables=labels, out=out / "shards")),
+        ("graph", graph),
+        ("pretrain", pretrain),
+        ("export", words(encoder=out / "pretrain/encoder", shards=out / "shards", out=out / "embeddings")),
+    ]
+    return first + [step for row in ROWS for step in parse_and_score(row, size, out, labels)]
+
+
+def parse_and_score(row: Row, size: Size, out: Path, labels: Path) -> list[tuple[str, list[str]]]:
+    """Training and scoring of one row of the final table."""
+    parser, inputs = out / "parsers" / row.config, words(shards=out / row.shards, tables=labels)
+    named = ["--tracking.name", row.config]
+    train = [f"finetune/configs/{row.config}.toml", *inputs, *words(out=parser), *size.training, *named]
+    score = [*words(parser=parser), *inputs, *words(out=out / "scores" / row.config), *named]
+    return [("finetune", train), ("evaluate", score)]
+
+
+def words(**settings: object) -> list[str]:
+    """Settings as words of a command line: `--name value` each."""
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+def run(stage: str, arguments: Sequence[str]) -> None:
+    """Runs one stage as its own process, shown as the command it is; its failure ends the demo with its exit code."""
+    say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
+    start = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "launch", stage, *arguments], check=False).returncode
+    if code:
+        say(f"The stage '{stage}' ended with exit code {code}; what it said above is the reason.")
+        raise SystemExit(code)
+    say(f"({stage}: {time.monotonic() - start:.0f} s)")
+
+
+def show(out: Path, size: str, real: bool) -> None:
+    """Prints the scores of all rows side by side."""
+    kind = "real LLP tables" if real else "planted tables"
+    title = f"F-scores in percent: test videos of a planted corpus with {kind}" + (
+        "; subset: not comparable with the paper" if size == "small" else "; features planted, not LLP's"
+    )
+    table = Table("", *(f"{level}\n{name}" for level in ("segment", "event") for name in KINDS.values()), title=title)
+    for row in ROWS:
+        scores = json.loads((out / "scores" / row.config / "scores.json").read_text())
+        table.add_row(row.name, *(f"{scores[level][kind]:.1f}" for level in ("segment", "event") for kind in KINDS))
+    Console(width=140).print(table)
