@@ -30,15 +30,14 @@ def gather(rows: Tensor) -> tuple[Tensor, int]:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows, 0
     size, rank = dist.get_world_size(), dist.get_rank()
-    counts = torch.empty(size, dtype=torch.int64, device=rows.device)
-    dist.all_gather_into_tensor(counts, torch.tensor([len(rows)], device=rows.device))
-    held = counts.tolist()
-    longest = max(held)
-    padded = rows.new_zeros((longest, *rows.shape[1:]))
+    counts = [torch.empty(1, dtype=torch.int64, device=rows.device) for _ in range(size)]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    held = [int(count) for count in counts]
+    padded = rows.new_zeros((max(held), *rows.shape[1:]))
     padded[: len(rows)] = rows
-    everyone = rows.new_empty((size * longest, *rows.shape[1:]))
-    dist.all_gather_into_tensor(everyone, padded)
-    return torch.cat([everyone[r * longest : r * longest + held[r]] for r in range(size)]), sum(held[:rank])
+    everyone = [torch.empty_like(padded) for _ in range(size)]
+    dist.all_gather(everyone, padded)
+    return torch.cat([part[:count] for part, count in zip(everyone, held, strict=True)]), sum(held[:rank])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""The engine: DeepSpeed around the encoder. The only file that imports deepspeed.
+
+The loss is one number of the whole global batch and a rank's gradient is that of its own rows, so parameter gradients
+are summed over ranks, never averaged, at every ZeRO stage.
+"""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from launch.settings import Settings
+from launch.world import World
+from pretrain.model import Transformer
+
+
+class EngineSettings(Settings):
+    """How parameters are split over ranks and moved: ZeRO, precision, AdamW, learning rate."""
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        1, description="ZeRO: split nothing (0), optimizer states (1), gradients too (2), parameters too (3)"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of parameters and activations; the loss is fp32")
+    learning_rate: float = Field(1e-4, gt=0, description="of AdamW, at the end of the warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW; 0 makes it Adam")
+    warm_up: int = Field(100, ge=0, description="steps in which the learning rate rises from 0, linearly")
+    final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate at the end of the cosine; 1: no decay")
+    clip: float = Field(1.0, ge=0, description="largest norm of all gradients together; 0: no clipping")
+
+    @model_validator(mode="after")
+    def _bf16_needs_a_stage(self) -> "EngineSettings":
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError(
+                "precision bf16 needs zero_stage 1, 2 or 3, but zero_stage is 0: there DeepSpeed takes an optimizer "
+                "step on empty gradients at its start, which moves the weights before the first batch."
+            )
+        return self
+
+
+def learning_rate(step: int, steps: int, settings: EngineSettings) -> float:
+    """The rate of a step counted from 0 of `steps`: linear warm-up, then a cosine down to the final share.
+
+    A function of the step alone, so a resumed run needs no scheduler's state.
+    """
+    if step < settings.warm_up:
+        return settings.learning_rate * (step + 1) / settings.warm_up
+    progress = min(1.0, (step - settings.warm_up) / max(1, steps - settings.warm_up))
+    falling = (1 + math.cos(math.pi * progress)) / 2
+    return settings.learning_rate * (settings.final_share + (1 - settings.final_share) * falling)
+
+
+class Engine:
+    """The encoder of a run, on this rank: embeds videos, takes steps, saves and loads its state.
+
+    Every method is collective: all ranks call it, in the same order.
+    """
+
+    def __init__(self, model: Transformer, settings: EngineSettings, world: World) -> None:
+        _prepare_deepspeed(world)
+        import deepspeed
+
+        self.settings, self.world, self.model = settings, world, model.to(world.device)
+        optimizer = torch.optim.AdamW(self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        self._engine: Any = deepspeed.initialize(
+            model=self.model, optimizer=optimizer, config=deepspeed_config(settings), dist_init_required=False
+        )[0]
+
+    def embed(
+        self, features: Mapping[str, Float[Tensor, "video second feature"]]
+    ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
+        """The audio and visual embeddings of this rank's videos, not normalised; dropout is on in training only."""
+        audio, visual = self._engine({name: array.to(self.world.device) for name, array in features.items()})
+        return audio, visual
+
+    def step(self, loss: Float[Tensor, ""], rate: float) -> None:
+        """One optimizer step at a learning rate, on the sum over ranks of the gradients of the one global loss."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        averaged = self.settings.zero_stage == 3  # the one stage at which DeepSpeed knows no sum
+        self._engine.backward(loss * self.world.size if averaged else loss)
+        self._engine.step()
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of all gradients of the last step, before clipping; None where DeepSpeed does not tell (stage 0)."""
+        norm = self._engine.get_global_grad_norm()
+        return None if norm is None else float(norm)
+
+    def train(self, on: bool) -> None:
+        """Turns dropout on or off."""
+        self._engine.train(on)
+
+    def save(self, folder: Path) -> None:
+        """Writes parameters and optimizer states below a folder; every rank writes its own part."""
+        self._engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Takes the state that `save` wrote. It is a pickle: the caller has checked its hashes."""
+        found, _ = self._engine.load_checkpoint(str(folder), tag="engine")
+        assert found, "the caller has checked that the files are there"
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter whole and on the CPU, on every rank."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters(list(self.model.parameters()), enabled=self.settings.zero_stage == 3):
+            return {name: value.detach().float().cpu().clone() for name, value in self.model.state_dict().items()}
+
+
+def deepspeed_config(settings: EngineSettings) -> dict[str, Any]:
+    """The settings in DeepSpeed's words.
+
+    DeepSpeed counts samples, while our global batches hold any number of videos a rank: its micro-batch of 1 is a
+    placeholder that only has to agree with itself.
+    """
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": settings.clip,
+        "steps_per_print": 10**12,
+        "zero_optimization": {"stage": settings.zero_stage},
+        "zero_allow_untested_optimizer": True,
+    }
+    if settings.zero_stage < 3:
+        config["gradient_allreduce_op"] = "sum"
+    if settings.precision == "bf16":
+        config["bf16"] = {"enabled": True}
+    return config
+
+
+def _prepare_deepspeed(world: World) -> None:
+    """Imports deepspeed quietly, with nothing left for it to compile.
+
+    On a CPU DeepSpeed would compile its shared-memory all-reduce at its first start. Killed meanwhile, the compiler
+    leaves a lock on which every later start waits for ever; gloo serves as well, so the op is declared absent, and
+    with it every other, which also spares asking the compiler about each of them (0.19.8, measured 2026-11).
+    """
+    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))  # asked for even where there is one process
+    if world.device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
