@@ -32,7 +32,9 @@ class EngineSettings(Settings):
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW, at the end of the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; 0 makes it Adam")
     warm_up: int = Field(100, ge=0, description="steps in which the learning rate rises from 0, linearly")
-    final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate at the end of the cosine; 1: no decay")
+    final_share: float = Field(
+        0.1, ge=0, le=1, description="share of the learning rate at the end of the cosine; 1: no decay"
+    )
     clip: float = Field(1.0, ge=0, description="largest norm of all gradients together; 0: no clipping")
 
     @model_validator(mode="after")
@@ -68,7 +70,9 @@ class Engine:
         import deepspeed
 
         self.settings, self.world, self.model = settings, world, model.to(world.device)
-        optimizer = torch.optim.AdamW(self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
         self._engine: Any = deepspeed.initialize(
             model=self.model, optimizer=optimizer, config=deepspeed_config(settings), dist_init_required=False
         )[0]

@@ -1,0 +1,99 @@
+"""python -m launch export --encoder data/pretrained/encoder --shards data/shards --out data/embedded
+
+Runs a pre-trained encoder over shards and writes its contextual embeddings as shards again, with the features
+`pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn.functional import normalize
+
+from launch import tracking
+from launch.atomic import whole_folder
+from launch.digest import sha256_file
+from launch.progress import say, track
+from launch.settings import Settings
+from launch.tracking import Tracking
+from pretrain.model import WEIGHTS, Transformer, load_encoder
+from shards.manifest import Manifest
+from shards.read import Shards, open_sets
+from shards.schema import Feature, Video
+from shards.write import Writer
+
+EMBEDDINGS = ("pretrained_audio", "pretrained_visual")
+
+
+class Config(Settings):
+    """Writes an encoder's contextual embeddings of every video as shards."""
+
+    encoder: Path = Field(description="folder `encoder` that pretrain wrote")
+    shards: Path = Field(description="folder of shards: one set, or a folder of sets (train, validation, test)")
+    out: Path = Field(description="folder to write, in the same layout")
+    scale: Literal["layer_norm", "unit"] = Field(
+        "layer_norm",
+        description="length of an embedding: as the last LayerNorm leaves it (values near 1, which suits the parser's "
+        "first layer), or 1 (values near 1/√width); the directions, which the loss shapes, are the same",
+    )
+    batch: int = Field(256, ge=1, description="videos encoded at a time")
+    replace: bool = Field(False, description="whether an output folder that is there already may be replaced")
+    tracking: Tracking = Tracking()
+
+
+def main(config: Config) -> None:
+    """Reads every set once, in stored order, and writes all sets or none."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_encoder(config.encoder).eval().to(device)
+    digest = sha256_file(config.encoder / WEIGHTS)
+    sets = open_sets(config.shards)
+    for shards in sets.values():
+        for name in encoder.settings.features:
+            shards.check_feature(name)
+    say(f"Read the encoder {digest[:12]} from '{config.encoder}', and from '{config.shards}': {_counted(sets)}.")
+    with tracking.run(config.tracking, "export", config) as record:
+        record.tags({"encoder": digest})
+        with whole_folder(config.out, config.replace) as temporary:
+            written = {
+                name: _export(config, encoder, digest, shards, temporary / name, name) for name, shards in sets.items()
+            }
+        for name, manifest in written.items():
+            say(f"Wrote '{config.out / name}': {manifest.videos} videos, manifest {manifest.digest[:12]}.")
+            record.tags({f"manifest_{name or 'set'}": manifest.digest})
+
+
+def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, folder: Path, name: str) -> Manifest:
+    width, source = encoder.settings.width, f"encoder {digest}, {config.scale}, of manifest {shards.manifest.digest}"
+    features = [Feature(each, width, f"{config.scale}-{digest[:12]}", source) for each in EMBEDDINGS]
+    facts = {"stage": "export", "encoder": digest, "manifest": shards.manifest.digest, "scale": config.scale}
+    with Writer(folder, features, facts) as writer:
+        videos = embed(encoder, shards.stream(), config.batch, config.scale)
+        for video in track(videos, f"Exporting {name}".strip(), len(shards), "videos"):
+            writer.add(video)
+    assert writer.manifest is not None, "set at a clean end"
+    return writer.manifest
+
+
+def embed(
+    encoder: Transformer, videos: Iterator[Video], batch: int, scale: Literal["layer_norm", "unit"]
+) -> Iterator[Video]:
+    """The same videos in the same order with their embeddings in place of their features, float32 (10, width)."""
+    device = encoder.norm.weight.device
+    while some := list(islice(videos, batch)):
+        features = {
+            name: torch.from_numpy(np.stack([video.features[name] for video in some])).to(device)
+            for name in encoder.settings.features
+        }
+        with torch.inference_mode():
+            found = encoder(features)
+        rows = [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
+        for index, video in enumerate(some):
+            yield Video(video.key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)})
+
+
+def _counted(sets: dict[str, Shards]) -> str:
+    return ", ".join(f"{len(shards)} videos{f' of {name}' if name else ''}" for name, shards in sets.items())

@@ -1,0 +1,164 @@
+"""python -m launch pretrain pretrain/configs/debug.toml --shards SHARDS/train --components GRAPH --out PRETRAINED
+
+Trains the cross-modal encoder on the positives that the graph found, over `job.processes` processes under DeepSpeed.
+Started again with the same settings it goes on from the last good checkpoint in `out/checkpoints`; at the end the
+encoder lies in `out/encoder`.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pydantic import Field
+from torch.nn.functional import normalize
+
+from graph.components import FILE, Components
+from launch import tracking
+from launch.atomic import whole_folder
+from launch.digest import sha256_file
+from launch.job import Job
+from launch.progress import say, track
+from launch.refusal import Refusal
+from launch.settings import Settings
+from launch.tracking import Record, Tracking
+from launch.world import World
+from pretrain.batches import Batch, Batches, BatchSettings
+from pretrain.checkpoint import Checkpoints, CheckpointSettings
+from pretrain.engine import Engine, EngineSettings, learning_rate
+from pretrain.health import health
+from pretrain.losses import Contrast, LossSettings, contrast
+from pretrain.model import ModelSettings, Transformer, save_encoder
+from shards.read import Shards
+
+
+class Config(Settings):
+    """Trains the cross-modal encoder on shards and the components of their graph; resumes by itself."""
+
+    shards: Path = Field(description="folder of one shard set, such as shards/train")
+    components: Path = Field(description="folder that the graph stage wrote from these shards")
+    out: Path = Field(description="folder for checkpoints/ and, at the end, encoder/")
+    epochs: int = Field(20, ge=1, description="times every video is seen")
+    steps: int | None = Field(None, ge=1, description="optimizer steps in all; epochs decide when absent")
+    stop_after: int | None = Field(None, ge=1, description="steps until this start stops, to be resumed")
+    evaluate_every: int = Field(50, ge=1, description="steps between looks at the held-out videos")
+    seed: int = Field(0, ge=0, description="of initial weights, order of videos and dropout")
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    engine: EngineSettings = EngineSettings()
+    batches: BatchSettings = BatchSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    tracking: Tracking = Tracking()
+    job: Job = Job()
+
+
+def main(config: Config) -> None:
+    """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
+    world = World.from_environment(config.seed)
+    shards = Shards.open(config.shards)
+    batches = Batches(config.batches, shards, Components.load(config.components, shards), config.model.features, world)
+    steps = config.steps or config.epochs * batches.order.steps_per_epoch
+    engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
+    torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
+    origin = _origin(config, shards, steps)
+    checkpoints = Checkpoints(config.out / "checkpoints", config.checkpoints, world, origin)
+    _say_what_was_read(config, shards, batches, world)
+    with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
+        record.tags({"manifest": origin["manifest"], "components": origin["components"]})
+        start = checkpoints.resume(engine)
+        stop = min(steps, start + config.stop_after) if config.stop_after else steps
+        for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
+            if step % config.evaluate_every == 0:
+                record.metrics(step, evaluate(engine, batches))
+            train_step(engine, batch, step, steps, config, record)
+            if checkpoints.due(step + 1) or step + 1 == stop:
+                checkpoints.save(engine, step + 1)
+        found = evaluate(engine, batches)
+        record.metrics(stop, found)
+        if stop == steps:
+            _write_encoder(config, engine, batches, origin, record)
+        else:
+            say(f"Stopped after step {stop} of {steps}, as stop_after asks: the same command goes on from there.")
+        say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
+    world.close()
+
+
+def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config, record: Record) -> Contrast:
+    """Compares the snippets of a global batch, takes one optimizer step, and records what was seen.
+
+    Collective. Raises Refusal on every rank, before the optimizer's step, when the loss is not finite.
+    """
+    begun = time.perf_counter()
+    rate = learning_rate(step, steps, config.engine)
+    audio, visual = engine.embed(batch.features)
+    rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
+    found = contrast(rows[0], rows[1], batch.ids.flatten(), config.loss)
+    loss = found.loss.item()
+    if not math.isfinite(loss):
+        _refuse(loss, step, batch, (audio + visual).isfinite().all(-1).all(-1))
+    engine.step(found.loss, rate)
+    values = {
+        "loss": loss,
+        "positive_cosine": found.positive_cosine,
+        "negative_cosine": found.negative_cosine,
+        "active_positives": found.active_positives,
+        "active_negatives": found.active_negatives,
+        "learning_rate": rate,
+        "videos_per_second": batch.videos / (time.perf_counter() - begun),
+    }
+    norm = engine.gradient_norm
+    record.metrics(step, values if norm is None else values | {"gradient_norm": norm})
+    return found
+
+
+def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
+    """The health of the embeddings of the held-out videos; the same on every rank. Collective."""
+    batch = batches.held_out()
+    engine.train(False)
+    with torch.no_grad():
+        audio, visual = engine.embed(batch.features)
+    engine.train(True)
+    return health(normalize(audio, dim=-1), normalize(visual, dim=-1), batch.ids)
+
+
+def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
+    """Raises on every rank alike: the loss is one number, so all ranks come here together."""
+    mine = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
+    everyone: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, mine)
+    keys = [key for part in everyone for key in part]
+    named = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+    raise Refusal(
+        f"The loss must be finite, but is {loss} at step {step}, where these videos' embeddings are not: {named}; "
+        "nothing was updated: look at these videos, or lower engine.learning_rate and start from the last checkpoint."
+    )
+
+
+def _origin(config: Config, shards: Shards, steps: int) -> dict[str, Any]:
+    """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
+    parts = config.model_dump(mode="json", include={"seed", "model", "loss", "engine", "batches"})
+    digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
+    return {**digests, "steps": steps, **parts}
+
+
+def _say_what_was_read(config: Config, shards: Shards, batches: Batches, world: World) -> None:
+    order = batches.order
+    say(
+        f"Read {len(shards)} videos from '{config.shards}' (manifest {shards.manifest.digest[:12]}) and their "
+        f"components from '{config.components}': {order.videos} to train on, {len(shards) - order.videos} held out, "
+        f"{order.steps_per_epoch} steps an epoch on {world.size} process{'es' if world.size > 1 else ''}."
+    )
+
+
+def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dict[str, Any], record: Record) -> None:
+    weights = engine.weights()
+    if not engine.world.leads:
+        return
+    folder = config.out / "encoder"
+    with whole_folder(folder, replace=True) as temporary:
+        save_encoder(temporary, weights, config.model, batches.widths(), origin)
+    record.artifact(folder)
+    size = sum(value.numel() for value in weights.values()) / 1e6
+    say(f"Wrote the encoder ({size:.1f} million weights) to '{folder}', checkpoints to '{config.out / 'checkpoints'}'.")
