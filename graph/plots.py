@@ -110,11 +110,8 @@ def _grid(figure: Figure, axes: Axes, joint: Grid, chosen: tuple[float, float]) 
     place = (joint.audio.index(float(np.float32(chosen[0]))), joint.visual.index(float(np.float32(chosen[1]))))
     axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=2.2))
     axes.grid(False)
-    axes.set(
-        title="Joined: colour = share in the largest component,\nnumber = % linked to another video",
-        xlabel="threshold audio",
-    )
-    axes.set_ylabel("threshold visual")
+    axes.set_title("Joined: colour = share in the largest component,\nnumber = % linked to another video")
+    axes.set(xlabel="threshold audio", ylabel="threshold visual")
     bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0), pad=0.01)
     bar.ax.spines[:].set_visible(False)
 

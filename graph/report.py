@@ -51,7 +51,7 @@ def samples(side: Modality, seed: int, count: int = 40_000) -> Samples:
 
 
 @dataclass(frozen=True)
-class Member:
+class Largest:
     """One of the largest components."""
 
     snippets: int
@@ -65,7 +65,7 @@ class Member:
 
 def largest(
     ids: Int[np.ndarray, " snippet"], keys: Sequence[str], sides: Sequence[Modality], seed: int, count: int = 10
-) -> list[Member]:
+) -> list[Largest]:
     """The `count` largest components that have several members, largest first."""
     sizes, random, found = np.bincount(ids), np.random.default_rng(seed), []
     for component in np.argsort(-sizes, kind="stable")[:count]:
@@ -77,7 +77,7 @@ def largest(
         apart = apart if apart.any() else first != second
         medians = [float(np.median(side.matrix.pairs(first[apart], second[apart]))) for side in sides]
         examples = named(random.choice(members, min(5, len(members)), replace=False), keys)
-        found.append(Member(len(members), len(np.unique(members // SECONDS)), examples, *medians))
+        found.append(Largest(len(members), len(np.unique(members // SECONDS)), examples, *medians))
     return found
 
 

@@ -95,7 +95,7 @@ def _even(side: Modality, steps: int) -> Float32[np.ndarray, " step"]:
 
 
 def _quantiles(side: Modality, steps: int) -> Float32[np.ndarray, " step"]:
-    """Thresholds between which about equally many edges of the forest fall, edges between two videos where there are."""
+    """Thresholds that split the forest's edges (those between two videos, where there are any) evenly."""
     edges = side.forest.edges
     between = edges.where(edges.first // SECONDS != edges.second // SECONDS)
     similarity = between.similarity if len(between) else edges.similarity

@@ -1,0 +1,163 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from graph.build import Config, main
+from graph.components import Components, sealed
+from graph.forest import Forest, components
+from launch.refusal import Refusal
+from launch.tracking import Tracking
+from shards.read import Shards
+
+Scenes = Callable[..., dict[str, np.ndarray]]
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Runs the stage on a shard set with settings that suit small corpora; returns the graph's folder."""
+
+    def run(shards: Shards, **settings: Any) -> Path:
+        defaults = {"threshold_audio": 0.9, "threshold_visual": 0.9, "k": 8, "out": tmp_path / "graph"}
+        config = Config(shards=shards.folder, tracking=Tracking(root=tmp_path / "runs"), **(defaults | settings))
+        main(config)
+        return config.out
+
+    return run
+
+
+def cosines(shards: Shards, feature: str) -> np.ndarray:
+    rows = shards.batch(range(len(shards)), [feature])[feature].astype(np.float32).reshape(len(shards) * 10, -1)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return rows @ rows.T
+
+
+def test_the_stage_gives_the_brute_force_components_and_files_that_belong_together(
+    brute: Callable, shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
+) -> None:
+    shards = shard_set(scenes(40))
+    folder = build(shards, exclude_hubs=False)
+    loaded = Components.load(folder, shards)
+    adjacent = (cosines(shards, "vggish") > 0.9) | (cosines(shards, "resnet152") > 0.9)
+    np.testing.assert_array_equal(loaded.ids.ravel(), brute(adjacent))
+    forests = []
+    for name in ("audio", "visual"):
+        facts, path = sealed(folder, f"forest_{name}.safetensors", shards)
+        forest, header = Forest.load(path)
+        assert header["manifest"] == shards.manifest.digest == facts["manifest"]
+        forests.append(forest)
+    cuts = [forest.cut(0.9) for forest in forests]
+    np.testing.assert_array_equal(components(400, cuts), loaded.ids.ravel())
+    found = json.loads((folder / "report.json").read_text())
+    assert found["chosen"]["components"] == loaded.ids.max() + 1
+    assert found["audit"]["wrongly_apart"] == found["audit"]["wrongly_joined"] == 0
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    assert "Read 40 videos (400 snippets)" in said
+    assert "Audit: brute force and networkx agree" in said
+    assert f"to {folder}" in said
+
+
+def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
+) -> None:
+    build(shard_set(scenes(30, kinds=1)), exclude_hubs=False, threshold_audio=0.8, threshold_visual=0.8)
+    assert re.search(r"WARNING: the largest component holds .* Raise --threshold_audio", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("scope", ["corpus", "video"])
+def test_all_and_video_are_settings(
+    brute: Callable, shard_set: Callable[..., Shards], scenes: Scenes, build: Build, scope: str
+) -> None:
+    shards = shard_set(scenes(30))
+    folder = build(shards, exclude_hubs=False, match="all", scope=scope)
+    adjacent = (cosines(shards, "vggish") > 0.9) & (cosines(shards, "resnet152") > 0.9)
+    if scope == "video":
+        adjacent &= np.arange(300) // 10 == np.arange(300)[:, None] // 10
+    np.testing.assert_array_equal(Components.load(folder, shards).ids.ravel(), brute(adjacent))
+    assert json.loads((folder / "report.json").read_text())["grid"] is None
+
+
+def test_silence_is_excluded_counted_and_named(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
+) -> None:
+    arrays = scenes(40)
+    arrays["vggish"][::8] = np.abs(arrays["vggish"][0, 0])  # fifty identical snippets from five videos
+    arrays["resnet152"][3, 4] = 0
+    folder = build(shard_set(arrays))
+    found = json.loads((folder / "report.json").read_text())
+    assert found["audio"]["hubs"] >= 50
+    assert "video0008_0_10@3" in found["audio"]["hubs_named"]
+    assert found["visual"]["zero_rows"] == 1
+    assert "1 all-zero rows" in capsys.readouterr().out
+
+
+def test_all_snippets_identical_are_refused_as_hubs(
+    shard_set: Callable[..., Shards], build: Build, tmp_path: Path
+) -> None:
+    same = {"vggish": np.ones((5, 10, 4)), "resnet152": np.ones((5, 10, 4))}
+    with pytest.raises(Refusal, match=r"50 of 50 snippets audio hubs.*exclude_hubs"):
+        build(shard_set(same))
+    assert not (tmp_path / "graph").exists()
+
+
+def test_all_snippets_identical_are_one_component_when_hubs_may_stay(
+    shard_set: Callable[..., Shards], build: Build
+) -> None:
+    shards = shard_set({"vggish": np.ones((5, 10, 4)), "resnet152": np.ones((5, 10, 4))})
+    assert Components.load(build(shards, exclude_hubs=False), shards).ids.max() == 0
+
+
+def test_no_edge_at_all_is_refused_with_the_highest_similarity(
+    shard_set: Callable[..., Shards], build: Build, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    shards = shard_set({name: random.normal(size=(3, 10, 300)) for name in ("vggish", "resnet152")})
+    with pytest.raises(Refusal, match=r"at least one edge.*highest audio similarity 0\.\d+"):
+        build(shards, floor_audio=0.01, floor_visual=0.01)
+    assert not (tmp_path / "graph").exists()
+
+
+def test_one_video_is_refused(shard_set: Callable[..., Shards], scenes: Scenes, build: Build) -> None:
+    with pytest.raises(Refusal, match="needs at least two"):
+        build(shard_set(scenes(1)), k=3)
+
+
+def test_more_neighbours_than_snippets_are_refused_before_any_work(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, tmp_path: Path
+) -> None:
+    with pytest.raises(Refusal, match="k is 32 and the shards hold 30 snippets"):
+        build(shard_set(scenes(3)), k=32)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_threshold_below_the_floor_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"threshold_visual must be at or above floor_visual.*0\.7 < 0\.8"):
+        Config(shards=Path("s"), out=Path("o"), threshold_audio=0.9, threshold_visual=0.7)
+
+
+def test_a_graph_that_is_there_already_is_not_overwritten(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build
+) -> None:
+    shards = shard_set(scenes(12))
+    build(shards)
+    with pytest.raises(Refusal, match="new or empty"):
+        build(shards)
+    build(shards, replace=True)
+
+
+def test_an_altered_forest_is_refused(shard_set: Callable[..., Shards], scenes: Scenes, build: Build) -> None:
+    shards = shard_set(scenes(12))
+    folder = build(shards)
+    path = folder / "forest_visual.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match="was altered"):
+        sealed(folder, path.name, shards)

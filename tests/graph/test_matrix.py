@@ -1,0 +1,106 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from graph.matrix import Matrix, open_matrix, write_matrix
+from launch.refusal import Refusal
+from shards.read import Shards
+
+
+def normal(videos: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(videos, 10, width))
+
+
+def test_rows_come_in_stored_order_as_they_are_stored(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    shards = shard_set({"vggish": normal(16, 5), "other": normal(16, 3, 1)})
+    matrix = write_matrix(shards, "vggish", tmp_path / "m.safetensors")
+    expected = np.concatenate([shards.read(index).features["vggish"] for index in range(16)])
+    np.testing.assert_array_equal(matrix.rows, expected)
+    assert matrix.rows.dtype == np.float16
+    np.testing.assert_array_equal(load_file(tmp_path / "m.safetensors")["rows"], expected)
+
+
+def test_unit_rows_have_length_one_in_float32_and_zero_rows_stay_zero(matrix_of: Callable[..., Matrix]) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 7)) * 100
+    rows[13] = 0
+    unit = matrix_of(rows).unit(slice(None))
+    assert unit.dtype == np.float32
+    lengths = np.linalg.norm(unit, axis=1)
+    assert lengths[13] == 0
+    np.testing.assert_allclose(np.delete(lengths, 13), 1, atol=1e-6)
+
+
+def test_pairs_and_tiles_give_the_same_cosines(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(np.random.default_rng(0).normal(size=(60, 33)))
+    first, second = np.arange(60), np.arange(60)[::-1]
+    tile = matrix.tile(first, first)
+    np.testing.assert_allclose(matrix.pairs(first, second), tile[first, second], atol=1e-6)
+
+
+def test_centring_takes_out_the_direction_all_rows_share(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(np.random.default_rng(0).gamma(2, size=(500, 20)))
+    plain, centred = (each.tile(np.arange(250), np.arange(250, 500)).mean() for each in (matrix, matrix.centred()))
+    assert plain > 0.6
+    assert abs(centred) < 0.05
+
+
+def test_centring_leaves_identical_rows_without_a_direction(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(np.tile(np.random.default_rng(0).gamma(2, size=20), (30, 1)))
+    assert not matrix.centred().unit(slice(None)).any()
+
+
+def test_zero_rows_are_found_and_more_than_a_fifth_are_refused(matrix_of: Callable[..., Matrix]) -> None:
+    rows = np.ones((100, 4))
+    rows[:20] = 0
+    assert matrix_of(rows).zero.sum() == 20
+
+
+def test_too_many_zero_rows_are_refused_with_their_share(matrix_of: Callable[..., Matrix], tmp_path: Path) -> None:
+    rows = np.ones((100, 4))
+    rows[:21] = 0
+    with pytest.raises(Refusal, match=r"At most 20% .* 21\.0% \(21 of 100\)"):
+        matrix_of(rows)
+    assert not (tmp_path / "rows.safetensors").exists()
+
+
+def test_a_value_beyond_float16_is_refused_by_video_and_second(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    rows = normal(3, 4)
+    rows[1, 6, 2] = 1e6
+    shards = shard_set({"vggish": rows}, dtype="float32")
+    with pytest.raises(Refusal, match="'vggish' of video 'video0001_0_10' is not in second 6"):
+        write_matrix(shards, "vggish", tmp_path / "m.safetensors")
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_quantised_codes_are_refused(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (4, 10, 128)).astype(np.float32)
+    with pytest.raises(Refusal, match="quantised codes"):
+        write_matrix(shard_set({"vggish": codes}), "vggish", tmp_path / "m.safetensors")
+
+
+def test_a_feature_that_says_it_is_quantised_is_refused(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    shards = shard_set({"vggish": normal(2, 4)}, variant="pca-quantised")
+    with pytest.raises(Refusal, match="variant 'pca-quantised'"):
+        write_matrix(shards, "vggish", tmp_path / "m.safetensors")
+
+
+def test_an_unknown_feature_is_refused_with_those_there_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"'vgish' is not in .* vggish"):
+        write_matrix(shard_set({"vggish": normal(2, 4)}), "vgish", tmp_path / "m.safetensors")
+
+
+def test_another_manifests_rows_are_refused(matrix_of: Callable[..., Matrix], tmp_path: Path) -> None:
+    matrix_of(np.ones((20, 4)))
+    with pytest.raises(Refusal, match="another manifest"):
+        open_matrix(tmp_path / "rows.safetensors", "0" * 64)
+
+
+def test_a_file_that_is_no_matrix_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(b"\x07")
+    with pytest.raises(Refusal, match="must be a safetensors file"):
+        open_matrix(tmp_path / "m.safetensors", "")

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graph.sweep import shape
+
+
+@given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=100)
+def test_the_shape_is_what_counting_every_pair_gives(videos: int, kinds: int, seed: int) -> None:
+    ids = np.unique(np.random.default_rng(seed).integers(0, kinds, videos * 10), return_inverse=True)[1]
+    video = np.arange(len(ids)) // 10
+    same, apart = ids[:, None] == ids, video[:, None] != video
+    sizes = sorted(np.bincount(ids).tolist(), reverse=True)
+    found = shape(ids)
+    assert found.components == len(sizes)
+    assert found.singletons == sizes.count(1)
+    assert found.largest_share == sizes[0] / len(ids)
+    assert found.second_share == (sizes[1] / len(ids) if len(sizes) > 1 else 0)
+    assert found.linked_share == pytest.approx((same & apart).any(axis=1).mean())
+    assert found.positive_chance == pytest.approx((same & apart).sum() / apart.sum())
