@@ -1,6 +1,5 @@
 """What training descends: eq. (2) of the paper, of which HAN's own loss is one setting."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -39,15 +38,23 @@ class Objective(nn.Module):
 
         All are means over videos and categories, in nats; `progress` in 0..1 is the share of training behind us.
         """
-        video = F.binary_cross_entropy(parsed.video, labels)
-        audio = F.binary_cross_entropy(parsed.audio, smooth(labels, self.settings.smoothing_audio))
-        visual = F.binary_cross_entropy(parsed.visual, smooth(labels, self.settings.smoothing_visual))
+        video = cross_entropy(parsed.video, labels)
+        audio = cross_entropy(parsed.audio, smooth(labels, self.settings.smoothing_audio))
+        visual = cross_entropy(parsed.visual, smooth(labels, self.settings.smoothing_visual))
         guided = (audio + visual) / 2
         parts = {"loss": video + self.settings.lambda_g * guided, "video": video, "guided": guided}
         if self.discriminator is not None:
             parts["adversarial"] = self.discriminator.loss(parsed.joint, alpha_at(progress))
             parts["loss"] = parts["loss"] + self.settings.lambda_ad * parts["adversarial"]
         return parts
+
+
+def cross_entropy(probabilities: Labels, labels: Labels) -> Tensor:
+    """The mean binary cross-entropy in nats; probabilities lie strictly between 0 and 1, as the pooling leaves them.
+
+    Torch's own stops with an error of its own at a probability that is not a number; here the loss tells.
+    """
+    return -(labels * probabilities.log() + (1 - labels) * (-probabilities).log1p()).mean()
 
 
 def smooth(labels: Labels, share: float) -> Labels:

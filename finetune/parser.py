@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from finetune.pooling import Parsed, Pooling
 from launch.atomic import whole_file
 from launch.digest import sha256_file
 from launch.refusal import Refusal
-from launch.settings import Settings, sentence
+from launch.settings import Settings
 from shards.labels import CATEGORIES
 
 WEIGHTS, SETTINGS = "parser.safetensors", "settings.json"
@@ -113,18 +113,15 @@ class Parser(nn.Module):
         content = _read_settings(folder)
         try:
             parser = cls(ParserSettings(**content["parser"]), content["widths"])
-            weights = load_file(folder / WEIGHTS)
-            if sha256_file(folder / WEIGHTS) != content["weights"]:
-                raise Refusal(
-                    f"A parser's weights must be those its settings were saved with, but '{folder / WEIGHTS}' has "
-                    "another checksum: copy both files again from one run."
-                )
-            parser.load_state_dict(weights)
             parser.trained_on = content["trained_on"]
-        except ValidationError as error:
-            raise _damaged(folder, sentence(error)) from None
-        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            weights = load_file(folder / WEIGHTS)
+            same = sha256_file(folder / WEIGHTS) == content["weights"]
+        except (Refusal, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
             raise _damaged(folder, f"{type(error).__name__}: {error}") from None
+        shapes = {name: tensor.shape for name, tensor in parser.state_dict().items()}
+        if not same or shapes != {name: tensor.shape for name, tensor in weights.items()}:
+            raise _damaged(folder, f"the weights in {WEIGHTS} are not those that {SETTINGS} was written with")
+        parser.load_state_dict(weights)
         return parser.eval()
 
 
@@ -149,4 +146,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, found: str) -> Refusal:
-    return Refusal(f"A parser's files must be whole, but those in '{folder}' are not ({found}): train it again.")
+    return Refusal(
+        f"A parser's files must be whole and of one run, but those in '{folder}' are not ({found}): "
+        "copy both again, or train again."
+    )

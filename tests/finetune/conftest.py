@@ -1,0 +1,102 @@
+"""A tiny corpus: six tables in LLP's format and random shards for them, and the stage settings that fit it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finetune import evaluate, train
+from finetune.parser import ParserSettings
+from launch.tracking import Tracking
+from shards.labels import CATEGORIES, Span, Tables
+from shards.schema import Feature, Video
+from shards.write import Writer
+
+COUNTS = {"train": 24, "validation": 9, "test": 11}
+FEATURES = (Feature("sound", 6, "raw"), Feature("frames", 10), Feature("motion", 4))
+SMALL = ParserSettings(audio=("sound",), visual=("frames", "motion"), width=16, hidden=16)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the tiny corpus lies, and how to make variations of it."""
+
+    work: Path
+    tracking: Tracking
+    features: tuple[Feature, ...] = FEATURES
+    parser: ParserSettings = SMALL
+
+    @property
+    def shards(self) -> Path:
+        """The shard sets."""
+        return self.work / "shards"
+
+    @property
+    def tables(self) -> Path:
+        """The six tables."""
+        return self.work / "tables"
+
+    def keys(self, split: str) -> list[str]:
+        """The keys of a split in table order."""
+        return [f"{split[:2]}{number:09d}_0_10" for number in range(COUNTS[split])]
+
+    def training(self, out: str = "parser", **values: Any) -> train.Config:
+        """Settings that train a small parser on it for two epochs."""
+        recipe = train.Training(epochs=2, batch=8, record_every=2, learning_rate=3e-3)
+        given = {"parser": SMALL, "training": recipe, "shards": self.shards, "tables": self.tables} | values
+        return train.Config(out=self.work / out, tracking=self.tracking, **given)
+
+    def evaluation(self, out: str = "scores", **values: Any) -> evaluate.Config:
+        """Settings that score the parser of `training` on its test split."""
+        given = {"parser": self.work / "parser", "shards": self.shards, "tables": self.tables} | values
+        return evaluate.Config(out=self.work / out, tracking=self.tracking, **given)
+
+    def write_shards(
+        self,
+        folder: str,
+        videos: Mapping[str, Sequence[str]],
+        features: Sequence[Feature] = FEATURES,
+        source: Mapping[str, Any] | None = None,
+        scale: float = 1.0,
+    ) -> Path:
+        """Shard sets of random features that are a function of the key, stored in the opposite of the given order."""
+        for split, names in videos.items():
+            with Writer(self.work / folder / split, features, source or {"stage": "a test"}, 5) as writer:
+                for key in reversed(names):
+                    dice = np.random.default_rng(list(key.encode()))
+                    arrays = {f.name: scale * dice.standard_normal((10, f.width)) for f in features}
+                    writer.add(Video(key, {name: array.astype(np.float32) for name, array in arrays.items()}))
+        return self.work / folder
+
+    def write_tables(self) -> None:
+        """Two random categories a video; each is heard, the first is seen too, at fixed times."""
+        dice = np.random.default_rng(0)
+        weak = {
+            split: {
+                key: tuple(sorted(dice.choice(len(CATEGORIES), 2, replace=False).tolist())) for key in self.keys(split)
+            }
+            for split in COUNTS
+        }
+        dense = {key: labels for split in ("validation", "test") for key, labels in weak[split].items()}
+        audio = {key: (Span(first, 0, 6), Span(second, 3, 9)) for key, (first, second) in dense.items()}
+        visual = {key: (Span(first, 2, 8),) for key, (first, _) in dense.items()}
+        self.tables.mkdir()
+        Tables(weak, audio, visual).write(self.tables)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One MLflow store for all tests of the parser: making one takes a second."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, store: Path) -> Corpus:
+    """The tiny corpus, whole, with an MLflow experiment of its own."""
+    made = Corpus(tmp_path, Tracking(root=store, experiment=tmp_path.name))
+    made.write_tables()
+    made.write_shards("shards", {split: made.keys(split) for split in COUNTS})
+    return made

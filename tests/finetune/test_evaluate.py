@@ -1,0 +1,96 @@
+"""Evaluation from the files alone: scores, table and plot, and a refusal where parser and shards do not match."""
+
+import csv
+import json
+from typing import Any
+
+import pytest
+
+from finetune import evaluate, train
+from finetune.batches import load_splits
+from finetune.parser import Parser
+from finetune.protocol import Protocol, judge
+from launch.refusal import Refusal
+from launch.world import World
+from shards.labels import CATEGORIES, Tables
+from shards.schema import Feature
+
+
+@pytest.fixture
+def trained(corpus: Any) -> Any:
+    train.main(corpus.training())
+    return corpus
+
+
+def test_scores_table_and_plot_are_written_and_said(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = trained.evaluation()
+    evaluate.main(config)
+    said = capsys.readouterr().out
+    assert {path.name for path in config.out.iterdir()} == {"scores.json", "categories.csv", "categories.png"}
+    scores = json.loads((config.out / "scores.json").read_text())
+    assert scores["videos"] == 11
+    assert scores["protocol"]["gate"] == "global"
+    assert scores["protocol"]["threshold"] == 0.5
+    assert list(scores["protocol"]["features"]) == ["sound", "frames", "motion"]
+    for words in ("Type@AV", "gate: global", "threshold: 0.5", "videos: 11", "sound (raw)"):
+        assert words in said
+    assert "subset: not comparable with the paper (24 of 10,000 train videos, 11 of 1,200 test videos)" in said
+    with (config.out / "categories.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["category"] for row in rows] == list(CATEGORIES)
+    assert set(rows[0]) == {"category", "audio", "visual", "audio_visual"}
+    assert (config.out / "categories.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_scores_are_those_of_the_saved_parser(trained: Any) -> None:
+    config = trained.evaluation(protocol=Protocol(gate="none", threshold=0.4), batch=2)
+    evaluate.main(config)
+    world = World.from_environment(0)
+    features = trained.parser.features
+    (split,) = load_splits(trained.shards, Tables.load(trained.tables), ("test",), features, "refuse", world.device)
+    world.close()
+    expected = judge(Parser.from_pretrained(config.parser), split, config.protocol)
+    scores = json.loads((config.out / "scores.json").read_text())
+    assert {level: scores[level] for level in expected.scores} == expected.scores
+
+
+def test_validation_scores_are_those_that_training_wrote(trained: Any) -> None:
+    config = trained.evaluation(split="validation")
+    evaluate.main(config)
+    ours, theirs = (json.loads((folder / "scores.json").read_text()) for folder in (config.out, config.parser))
+    assert (ours["segment"], ours["event"]) == (theirs["segment"], theirs["event"])
+
+
+def test_embeddings_of_another_encoder_are_refused(corpus: Any) -> None:
+    embeddings = (Feature("pretrained_audio", 6), Feature("pretrained_visual", 6))
+    names = corpus.parser.model_copy(update={"audio": ("pretrained_audio",), "visual": ("pretrained_visual",)})
+    sets = {split: corpus.keys(split) for split in ("train", "validation", "test")}
+    first = corpus.write_shards("first", sets, embeddings, {"encoder": "aaaa"})
+    second = corpus.write_shards("second", sets, embeddings, {"encoder": "bbbb"})
+    train.main(corpus.training(parser=names, shards=first))
+    evaluate.main(corpus.evaluation(shards=first))
+    with pytest.raises(
+        Refusal, match=r"'pretrained_audio' in .*second.* the encoder 'bbbb' where its training had 'aaaa'"
+    ):
+        evaluate.main(corpus.evaluation("again", shards=second))
+    assert not (corpus.work / "again").exists()
+
+
+def test_features_of_another_width_or_name_are_refused(trained: Any) -> None:
+    test = {"test": trained.keys("test")}
+    wide = trained.write_shards("wide", test, (Feature("sound", 9, "raw"), *trained.features[1:]))
+    with pytest.raises(Refusal, match=r"'sound' in .* has the width 9 where its training had 6"):
+        evaluate.main(trained.evaluation(shards=wide))
+    raw = trained.write_shards("raw", test, trained.features[:2])
+    with pytest.raises(Refusal, match="'motion' is not in"):
+        evaluate.main(trained.evaluation(shards=raw))
+
+
+def test_missing_test_videos_are_refused_or_skipped_and_counted(
+    trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = trained.write_shards("part", {"test": trained.keys("test")[:8]})
+    with pytest.raises(Refusal, match="3 of 11 are not in"):
+        evaluate.main(trained.evaluation(shards=part))
+    evaluate.main(trained.evaluation(shards=part, missing="skip"))
+    assert "missing: 3" in capsys.readouterr().out

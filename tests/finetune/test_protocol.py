@@ -1,0 +1,82 @@
+"""From probabilities to a parse by each gate, and the same judgement for every batch size."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from finetune.batches import load_splits
+from finetune.parser import Parser
+from finetune.pooling import Parsed
+from finetune.protocol import Protocol, coverage, decide, judge, parses, table
+from launch.refusal import Refusal
+from shards.labels import Tables
+
+
+def parsed(video: list[float], audio: list[float], visual: list[float]) -> Parsed:
+    """One video of two seconds and three categories; every second is positive in category 0 and 1, audio only in 2."""
+    seconds = torch.tensor([[[[0.5, 0.9, 0.6], [0.5, 0.9, 0.4]]], [[[0.5, 0.9, 0.4], [0.5, 0.9, 0.4]]]])
+    rows: list[Tensor] = [torch.tensor([values]) for values in (audio, visual, video)]
+    return Parsed(seconds, *rows, torch.zeros(2, 1, 2, 4))
+
+
+def test_the_threshold_itself_is_positive_in_seconds_and_in_the_gate() -> None:
+    found = decide(parsed([0.5, 0.49, 1.0], [0, 0, 0], [0, 0, 0]), Protocol())
+    assert found.shape == (2, 1, 3, 2)
+    assert found[:, 0].tolist() == [
+        [[True, True], [False] * 2, [True, False]],
+        [[True, True], [False] * 2, [False] * 2],
+    ]
+
+
+def test_each_gate_asks_its_own_video_level_probability() -> None:
+    example = parsed([0, 1, 0], [1, 0, 0], [0, 0, 0])
+    positive = {
+        gate: decide(example, Protocol(gate=gate))[:, 0, :2, 0].tolist() for gate in ("global", "per_modality", "none")
+    }
+    assert positive == {
+        "global": [[False, True], [False, True]],
+        "per_modality": [[True, False], [False, False]],
+        "none": [[True, True], [True, True]],
+    }
+
+
+def test_a_threshold_outside_zero_to_one_is_refused() -> None:
+    with pytest.raises(Refusal, match="threshold"):
+        Protocol(threshold=50)
+
+
+def test_the_judgement_does_not_depend_on_the_batch(corpus: Any) -> None:
+    (split,) = load_splits(
+        corpus.shards, Tables.load(corpus.tables), ("test",), corpus.parser.features, "refuse", torch.device("cpu")
+    )
+    torch.manual_seed(0)
+    parser = Parser(corpus.parser, {name: rows.shape[2] for name, rows in split.features.items()}).train()
+    protocol = Protocol(threshold=0.48, gate="none")
+    together, alone = (judge(parser, split, protocol, batch) for batch in (128, 1))
+    assert together.scores == alone.scores
+    assert together.categories == alone.categories
+    assert parser.training, "the mode is left as it was"
+    audio, visual = parses(parser, split, protocol)
+    assert audio.shape == visual.shape == (11, 25, 10)
+    assert 0 < audio.mean() < 1
+    assert all(np.array_equal(x, y) for x, y in zip((audio, visual), parses(parser, split, protocol, 3), strict=True))
+
+
+def test_less_than_all_of_llp_is_called_a_subset() -> None:
+    assert coverage({"train": 10_000, "test": 1_200}).startswith("whole")
+    for part in ({"train": 1_500, "test": 1_200}, {"train": 10_000, "test": 300}):
+        assert coverage(part).startswith("subset: not comparable with the paper")
+
+
+def test_the_table_has_the_papers_columns() -> None:
+    kinds = ("audio", "visual", "audio_visual", "type_at_av", "event_at_av")
+    text = table(
+        {level: dict(zip(kinds, row, strict=True)) for level, row in (("segment", range(5)), ("event", range(5, 10)))}
+    )
+    lines = [re.split(r"\s+", line.strip()) for line in text.splitlines()]
+    assert lines[0] == ["Audio", "Visual", "AV", "Type@AV", "Event@AV"]
+    assert lines[2] == ["event", "5.0", "6.0", "7.0", "8.0", "9.0"]

@@ -1,0 +1,153 @@
+"""Training: deterministic, learns, keeps its best epoch, and says what it did in files and in MLflow."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finetune import train
+from finetune.batches import load_splits
+from finetune.metrics import KINDS, LEVELS
+from finetune.parser import Parser
+from finetune.protocol import Judgement
+from launch.refusal import Refusal
+from launch.tracking import Record
+from shards.labels import Tables
+from shards.read import Shards
+
+CPU = torch.device("cpu")
+FULL = {"adversarial": True, "skip": True, "gcaa": True}
+
+
+def option(corpus: Any, **values: Any) -> Any:
+    return corpus.parser.model_copy(update=values)
+
+
+def splits(corpus: Any) -> list[Any]:
+    tables = Tables.load(corpus.tables)
+    return load_splits(corpus.shards, tables, ("train", "validation"), corpus.parser.features, "refuse", CPU)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "parser.safetensors")
+
+
+@pytest.mark.parametrize("options", [{"architecture": "han"}, FULL])
+def test_the_same_seed_gives_the_same_parameters_bit_for_bit(corpus: Any, options: Any) -> None:
+    for out in ("one", "two"):
+        train.main(corpus.training(out, parser=option(corpus, **options)))
+    train.main(corpus.training("other", parser=option(corpus, **options), seed=1))
+    one, two, other = (weights(corpus.work / out) for out in ("one", "two", "other"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert json.loads((corpus.work / "one/scores.json").read_text()) == json.loads(
+        (corpus.work / "two/scores.json").read_text()
+    )
+
+
+def test_the_run_folder_holds_the_parser_what_it_was_trained_on_and_its_scores(corpus: Any) -> None:
+    config = corpus.training()
+    train.main(config)
+    assert {path.name for path in config.out.iterdir()} == {"parser.safetensors", "settings.json", "scores.json"}
+    parser = Parser.from_pretrained(config.out)
+    assert parser.settings == config.parser
+    for split in ("train", "validation"):
+        assert parser.trained_on["manifests"][split] == Shards.open(corpus.shards / split).manifest.digest
+    assert parser.trained_on["features"]["sound"] == {"width": 6, "variant": "raw", "encoder": ""}
+    assert parser.trained_on["videos"] == {"train": 24, "validation": 9}
+    scores = json.loads((config.out / "scores.json").read_text())
+    assert scores["videos"] == 9
+    assert [list(scores[level]) for level in LEVELS] == [list(KINDS)] * 2
+    assert scores["protocol"]["gate"] == "global"
+
+
+def test_curves_of_the_loss_and_scores_of_every_epoch_are_recorded(corpus: Any) -> None:
+    from mlflow import MlflowClient
+
+    config = corpus.training(parser=option(corpus, **FULL))
+    train.main(config)
+    client = MlflowClient(config.tracking.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])  # type: ignore[union-attr]
+    assert run.info.status == "FINISHED"
+    points = {name: len(client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics}
+    assert points["step/adversarial"] == points["step/loss"] == 3  # six steps, every second one
+    assert points["epoch/guided"] == points["validation/segment/type_at_av"] == 2
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"parser.safetensors", "scores.json"}
+
+
+def test_training_learns_the_training_videos(corpus: Any) -> None:
+    loaded = splits(corpus)
+    recipe = train.Training(epochs=100, batch=8, learning_rate=5e-3, decay_every=100)
+    trainer = train.Trainer.new(corpus.training(training=recipe), loaded[0], CPU)
+    means = [train.run_epoch(trainer, loaded[0], epoch, Record(None)) for epoch in range(1, 101)]
+    assert means[-1]["video"] < 0.3 * means[0]["video"]
+    assert trainer.step == trainer.steps == 300
+    trainer.parser.eval()
+    features, labels = loaded[0].batch(slice(None))
+    found = trainer.parser(features).video > 0.5
+    assert (found == labels.bool()).float().mean() > 0.97
+
+
+def test_the_discriminator_is_trained_along_and_not_saved(corpus: Any) -> None:
+    loaded = splits(corpus)
+    config = corpus.training(parser=option(corpus, **FULL))
+    trainer = train.Trainer.new(config, loaded[0], CPU)
+    before = [parameter.detach().clone() for parameter in trainer.objective.parameters()]
+    train.run_epoch(trainer, loaded[0], 1, Record(None))
+    after = list(trainer.objective.parameters())
+    assert before
+    assert any(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
+    train.main(config)
+    assert not any("discriminator" in name for name in weights(config.out))
+
+
+def test_the_learning_rate_falls_by_its_factor_every_few_epochs(corpus: Any) -> None:
+    loaded = splits(corpus)
+    recipe = train.Training(epochs=5, batch=24, learning_rate=0.1, decay=0.5, decay_every=2)
+    trainer, rates = train.Trainer.new(corpus.training(training=recipe), loaded[0], CPU), []
+    for epoch in range(1, 6):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        train.run_epoch(trainer, loaded[0], epoch, Record(None))
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_the_first_of_the_best_epochs_is_kept() -> None:
+    best, parser = train.Best(), torch.nn.Linear(1, 1)
+    for epoch, score in enumerate((3.0, 5.0, 5.0, 4.0), start=1):
+        with torch.no_grad():
+            parser.weight.fill_(epoch)
+        best.offer(epoch, Judgement({"segment": {"type_at_av": score}}, {}, 1), parser)
+    assert (best.epoch, best.type_at_av, best.weights["weight"].item()) == (2, 5.0, 2.0)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence_and_leaves_nothing(corpus: Any) -> None:
+    recipe = train.Training(epochs=2, batch=8, learning_rate=1e30, record_every=1)
+    config = corpus.training(training=recipe)
+    with pytest.raises(Refusal, match=r"must stay a finite number.*epoch 1.*learning_rate"):
+        train.main(config)
+    assert not config.out.exists()
+
+
+def test_an_output_folder_with_files_is_refused_unless_it_may_be_replaced(corpus: Any) -> None:
+    config = corpus.training()
+    config.out.mkdir()
+    (config.out / "notes.txt").write_text("mine")
+    with pytest.raises(Refusal, match=r"notes|holds files"):
+        train.main(config)
+    train.main(corpus.training(replace=True))
+    assert not (config.out / "notes.txt").exists()
+
+
+def test_several_processes_are_refused(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two:
+        size = 2
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(train.World, "from_environment", lambda seed: Two())
+    with pytest.raises(Refusal, match="one process"):
+        train.main(corpus.training())
