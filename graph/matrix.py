@@ -122,7 +122,8 @@ def _checked(shards: Shards, feature: Feature) -> Iterator[Float16[np.ndarray, "
     """Each video's rows in stored order, refused where they cannot be compared."""
     whole, highest, videos = True, 0.0, 0
     for video in track(shards.stream(), f"{feature.name} → matrix", len(shards), "videos"):
-        rows = np.ascontiguousarray(video.features[feature.name], np.float16)
+        with np.errstate(over="ignore"):  # too large for float16 becomes an infinity, refused below
+            rows = np.ascontiguousarray(video.features[feature.name], np.float16)
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             raise Refusal(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from graph.build import Config, main
 from graph.components import Components, sealed
@@ -138,7 +137,7 @@ def test_more_neighbours_than_snippets_are_refused_before_any_work(
 
 
 def test_a_threshold_below_the_floor_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"threshold_visual must be at or above floor_visual.*0\.7 < 0\.8"):
+    with pytest.raises(Refusal, match=r"threshold_visual must be at or above floor_visual.*0\.7 < 0\.8"):
         Config(shards=Path("s"), out=Path("o"), threshold_audio=0.9, threshold_visual=0.7)
 
 
