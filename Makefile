@@ -5,11 +5,13 @@
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
-# FAISS=cuda12 or FAISS=cuda13 takes the GPU build of faiss instead; PORT=… moves the UI; RUNS=… names another run root.
+# FAISS=cuda12 or FAISS=cuda13 takes the GPU build of faiss instead; TORCH_INDEX=URL takes torch from another index;
+# PORT=… moves the UI; RUNS=… names another run root.
 
 PYTHON ?= python3
 FAISS ?= cpu
 PORT ?= 5000
+TORCH_INDEX ?=
 RUNS ?= demo/runs
 BIN := .venv/bin
 READY := .venv/.installed-$(FAISS)
@@ -21,7 +23,7 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(FAISS),test,check]'
 	touch $@
 
