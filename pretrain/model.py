@@ -78,7 +78,7 @@ class Transformer(nn.Module):
     def forward(
         self, features: Mapping[str, Float[Tensor, "video second feature"]]
     ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
-        """The audio and the visual embeddings, float32, not normalised: their directions are `z` of the loss.
+        """The audio and the visual embeddings, not normalised: their directions are `z` of the loss. Never below float32.
 
         Any number of videos, also none. Features are read by name; more than the encoder's own are ignored.
         """
@@ -92,7 +92,8 @@ class Transformer(nn.Module):
         tokens = tokens.view(videos * apart, modalities * seconds // apart, width)
         for layer in self.layers:
             tokens = layer(tokens)
-        audio, visual = self.norm(tokens).view(videos, modalities, seconds, width).float().unbind(1)
+        outputs = self.norm(tokens).to(torch.promote_types(dtype, torch.float32))
+        audio, visual = outputs.view(videos, modalities, seconds, width).unbind(1)
         return audio, visual
 
 

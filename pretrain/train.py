@@ -160,5 +160,5 @@ def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dic
     with whole_folder(folder, replace=True) as temporary:
         save_encoder(temporary, weights, config.model, batches.widths(), origin)
     record.artifact(folder)
-    size = sum(value.numel() for value in weights.values()) / 1e6
-    say(f"Wrote the encoder ({size:.1f} million weights) to '{folder}', checkpoints to '{config.out / 'checkpoints'}'.")
+    size = sum(value.numel() for value in weights.values())
+    say(f"Wrote the encoder ({size:,} weights) to '{folder}', checkpoints to '{config.out / 'checkpoints'}'.")

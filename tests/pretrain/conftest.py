@@ -1,0 +1,56 @@
+"""A planted shard set with its components, small enough to train on in a second."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from graph.components import Components, seal
+from launch.world import World
+from shards.read import Shards
+from shards.schema import SECONDS, Feature, Video
+from shards.write import Writer
+
+WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
+VIDEOS, SCENES = 61, 7
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Folders of a shard set and of its components: snippets of one scene look and sound alike."""
+
+    shards: Path
+    components: Path
+
+    def open(self) -> tuple[Shards, Components]:
+        shards = Shards.open(self.shards)
+        return shards, Components.load(self.components, shards)
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    folder = tmp_path_factory.mktemp("planted")
+    draw = np.random.Generator(np.random.PCG64(7))
+    scene_of = draw.integers(SCENES, size=(VIDEOS, SECONDS))
+    scenes = {name: draw.normal(size=(SCENES, width)) for name, width in WIDTHS.items()}
+    keys = tuple(f"video{index:03d}_0_10" for index in range(VIDEOS))
+    with Writer(folder / "shards", [Feature(*item) for item in WIDTHS.items()], {}, videos_per_shard=25) as writer:
+        for key, scene in zip(keys, scene_of, strict=True):
+            rows = {name: scenes[name][scene] for name in WIDTHS}
+            writer.add(Video(key, {name: r + 0.5 * draw.normal(size=r.shape) for name, r in rows.items()}))
+    digest = Shards.open(folder / "shards").manifest.digest
+    (folder / "graph").mkdir()
+    Components(scene_of, keys, digest, {"audio": 0.9, "visual": 0.9}).save(folder / "graph")
+    seal(folder / "graph", {"manifest": digest})
+    return Planted(folder / "shards", folder / "graph")
+
+
+@pytest.fixture
+def alone() -> Iterator[World]:
+    """A world of one process, left again after the test."""
+    yield World.from_environment(seed=0)
+    if dist.is_initialized():
+        dist.destroy_process_group()
