@@ -36,6 +36,8 @@ __all__ = [
     "Span",
     "Tables",
     "feature_id",
+    "fill",
+    "spans_of",
 ]
 SPLITS = ("train", "validation", "test")
 WEAK_FILES = {"train": "AVVP_train.csv", "validation": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
@@ -111,20 +113,23 @@ class Tables:
         for videos in self.weak.values():
             if key in videos:
                 return videos[key]
-        raise Refusal(
-            f"Every video needs a row in a weak table, but {key!r} has none: add it or leave the video out."
-        )
+        raise Refusal(f"Every video needs a row in a weak table, but {key!r} has none: add it or leave the video out.")
 
 
-def fill(
-    spans: Mapping[str, Iterable[Span]], keys: Sequence[str]
-) -> Bool[np.ndarray, "video category second"]:
+def fill(spans: Mapping[str, Iterable[Span]], keys: Sequence[str]) -> Bool[np.ndarray, "video category second"]:
     """Spans as a boolean parse of each key, overlaps joined; a key without spans is all False."""
     parse = np.zeros((len(keys), len(CATEGORIES), SECONDS), dtype=bool)
     for row, key in enumerate(keys):
         for category, onset, offset in spans.get(key, ()):
             parse[row, category, onset:offset] = True
     return parse
+
+
+def spans_of(parse: Bool[np.ndarray, "category second"]) -> tuple[Span, ...]:
+    """The events of a parse, by category and onset: what `fill` makes it from."""
+    edges = np.diff(np.pad(parse.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    starts, ends = np.argwhere(edges == 1).tolist(), np.argwhere(edges == -1).tolist()
+    return tuple(Span(category, onset, offset) for (category, onset), (_, offset) in zip(starts, ends, strict=True))
 
 
 def _check_splits(folder: Path, weak: Mapping[str, Mapping[str, tuple[int, ...]]], full: Mapping) -> None:
@@ -134,11 +139,7 @@ def _check_splits(folder: Path, weak: Mapping[str, Mapping[str, tuple[int, ...]]
         for key, labels in videos.items():
             place = f"{folder / WEAK_FILES[split]} names {key!r}"
             if key in seen:
-                raise Refusal(
-                    f"A video is in one split, but {place}, as does {WEAK_FILES[seen[key]]}: remove one row."
-                )
+                raise Refusal(f"A video is in one split, but {place}, as does {WEAK_FILES[seen[key]]}: remove one row.")
             if full.get(key, labels) != labels:
-                raise Refusal(
-                    f"{place} with other categories than {FULL_FILE}: correct the row that is wrong."
-                )
+                raise Refusal(f"{place} with other categories than {FULL_FILE}: correct the row that is wrong.")
             seen[key] = split

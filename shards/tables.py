@@ -75,9 +75,7 @@ def feature_id(key: str) -> str:
     """The name of a video's feature files: its key `<id>_<start>_<end>` without the last two fields."""
     match = _KEY.fullmatch(key)
     if match is None:
-        raise Refusal(
-            f"A video's key must read <id>_<start>_<end> (seconds), but {key!r} does not: rename the video."
-        )
+        raise Refusal(f"A video's key must read <id>_<start>_<end> (seconds), but {key!r} does not: rename the video.")
     return match["id"]
 
 
@@ -85,9 +83,7 @@ def read_weak(path: Path, doubled: list[Row]) -> dict[str, tuple[int, ...]]:
     videos: dict[str, tuple[int, ...]] = {}
     for row, (key, labels) in _rows(path, WEAK_COLUMNS):
         if key in videos:
-            raise Refusal(
-                f"A weak table names a video once, but {_at(row)} names {key!r} again: remove one row."
-            )
+            raise Refusal(f"A weak table names a video once, but {_at(row)} names {key!r} again: remove one row.")
         indices = [_category(row, name) for name in labels.split(",")]
         if len(set(indices)) < len(indices):
             doubled.append(row)
@@ -100,9 +96,7 @@ def read_dense(path: Path, known: set[str]) -> tuple[dict[str, tuple[Span, ...]]
     spans: dict[str, list[Span]] = {}
     unknown, empty, repeated = [], [], []
     for row, (key, *seconds, label) in _rows(path, DENSE_COLUMNS):
-        onset, offset = (
-            _second(row, name, text) for name, text in zip(("onset", "offset"), seconds, strict=True)
-        )
+        onset, offset = (_second(row, name, text) for name, text in zip(("onset", "offset"), seconds, strict=True))
         span = Span(_category(row, label), onset, offset)
         if key not in known:
             unknown.append(row)
@@ -118,9 +112,7 @@ def read_dense(path: Path, known: set[str]) -> tuple[dict[str, tuple[Span, ...]]
 
 def write_dense(path: Path, spans: Mapping[str, Iterable[Span]]) -> None:
     """Writes a dense table, keys and spans in the given order."""
-    lines = [
-        f"{key}\t{s.onset}\t{s.offset}\t{CATEGORIES[s.category]}" for key, row in spans.items() for s in row
-    ]
+    lines = [f"{key}\t{s.onset}\t{s.offset}\t{CATEGORIES[s.category]}" for key, row in spans.items() for s in row]
     path.write_bytes("".join(f"{line}\n" for line in ("\t".join(DENSE_COLUMNS), *lines)).encode())
 
 
@@ -139,9 +131,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterable[tuple[Row, list[str]
             "name the folder of the six LLP tables."
         ) from None
     except UnicodeDecodeError as error:
-        raise Refusal(
-            f"A table must be UTF-8 text, but {path} is not ({error}): save it as UTF-8."
-        ) from error
+        raise Refusal(f"A table must be UTF-8 text, but {path} is not ({error}): save it as UTF-8.") from error
     if tuple(lines[0].split("\t")) != columns:
         raise Refusal(
             f"{path} must begin with the tab-separated columns {columns}, but line 1 is {lines[0]!r}: fix it."
@@ -149,9 +139,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterable[tuple[Row, list[str]
     for number, text in enumerate(lines[1:], start=2):
         row, fields = Row(str(path), number, text), text.split("\t")
         if len(fields) != len(columns):
-            raise Refusal(
-                f"A row must have the {len(columns)} columns {columns}, but {_at(row)} is {text!r}: fix it."
-            )
+            raise Refusal(f"A row must have the {len(columns)} columns {columns}, but {_at(row)} is {text!r}: fix it.")
         try:
             check_key(fields[0])
             feature_id(fields[0])
@@ -163,9 +151,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterable[tuple[Row, list[str]
 def _category(row: Row, name: str) -> int:
     if name not in _INDEX:
         near = difflib.get_close_matches(name, CATEGORIES, n=1, cutoff=0.0)[0]
-        raise Refusal(
-            f"{_at(row)} names the unknown category {name!r}: correct it, {near!r} is the nearest of the 25."
-        )
+        raise Refusal(f"{_at(row)} names the unknown category {name!r}: correct it, {near!r} is the nearest of the 25.")
     return _INDEX[name]
 
 
