@@ -58,6 +58,7 @@ def main(config: Config) -> None:
             whole_folder(config.out, config.replace) as folder,
             tracking.run(config.tracking, "evaluate", config) as record,
         ):
+            record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
             judgement = judge(parser, split, config.protocol, config.batch)
             protocol = describe(config.protocol, split, {"train": parser.trained_on["videos"]["train"]})
             write(folder, judgement, protocol, config)

@@ -7,7 +7,7 @@ the best segment Type@AV. Writes `parser.safetensors`, `settings.json` and `scor
 import copy
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def main(config: Config) -> None:
             whole_folder(config.out, config.replace) as folder,
             tracking.run(config.tracking, "finetune", config) as record,
         ):
+            record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in splits})
             trainer = Trainer.new(config, splits[0], world.device)
             best = fit(trainer, splits[0], splits[1], record)
             trainer.parser.load_state_dict(best.weights)
@@ -120,32 +121,36 @@ class Trainer:
         return {name: value.detach() for name, value in parts.items()}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Best:
-    """The best epoch so far by segment Type@AV on validation; the earlier one of equals."""
+    """The best epoch so far, by segment Type@AV on validation, with its weights."""
 
-    epoch: int = 0
-    type_at_av: float = -1.0
-    judgement: Judgement = field(default_factory=lambda: Judgement({}, {}, 0))
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int
+    judgement: Judgement
+    weights: dict[str, Tensor]
 
-    def offer(self, epoch: int, judgement: Judgement, parser: nn.Module) -> None:
-        """Keeps this epoch when it is better."""
-        if judgement.scores["segment"]["type_at_av"] > self.type_at_av:
-            self.epoch, self.judgement = epoch, judgement
-            self.type_at_av = judgement.scores["segment"]["type_at_av"]
-            self.weights = copy.deepcopy(parser.state_dict())
+    @property
+    def type_at_av(self) -> float:
+        """Segment Type@AV on validation in percent: what decides."""
+        return self.judgement.scores["segment"]["type_at_av"]
+
+
+def better(best: Best | None, epoch: int, judgement: Judgement, parser: nn.Module) -> Best:
+    """The better of the best so far and this epoch; the earlier one of equals."""
+    if best is not None and judgement.scores["segment"]["type_at_av"] <= best.type_at_av:
+        return best
+    return Best(epoch, judgement, copy.deepcopy(parser.state_dict()))
 
 
 def fit(trainer: Trainer, train: Split, validation: Split, record: Record) -> Best:
     """The best epoch of the whole training; says one line an epoch."""
-    epochs, best = trainer.config.training.epochs, Best()
+    epochs, best = trainer.config.training.epochs, None
     for epoch in range(1, epochs + 1):
         start = time.monotonic()
         means = run_epoch(trainer, train, epoch, record)
         seconds = time.monotonic() - start
         judgement = judge(trainer.parser, validation, trainer.config.protocol)
-        best.offer(epoch, judgement, trainer.parser)
+        best = better(best, epoch, judgement, trainer.parser)
         record.metrics(epoch, {f"epoch/{name}": value for name, value in means.items()})
         record.metrics(epoch, judgement.flat("validation") | {"epoch/seconds": seconds})
         say(
@@ -153,6 +158,7 @@ def fit(trainer: Trainer, train: Split, validation: Split, record: Record) -> Be
             f"{judgement.scores['segment']['type_at_av']:.2f} (best {best.type_at_av:.2f}, epoch {best.epoch}), "
             f"{seconds:.1f} s"
         )
+    assert best is not None
     return best
 
 

@@ -115,11 +115,12 @@ def test_the_learning_rate_falls_by_its_factor_every_few_epochs(corpus: Any) -> 
 
 
 def test_the_first_of_the_best_epochs_is_kept() -> None:
-    best, parser = train.Best(), torch.nn.Linear(1, 1)
+    best, parser = None, torch.nn.Linear(1, 1)
     for epoch, score in enumerate((3.0, 5.0, 5.0, 4.0), start=1):
         with torch.no_grad():
             parser.weight.fill_(epoch)
-        best.offer(epoch, Judgement({"segment": {"type_at_av": score}}, {}, 1), parser)
+        best = train.better(best, epoch, Judgement({"segment": {"type_at_av": score}}, {}, 1), parser)
+    assert best is not None
     assert (best.epoch, best.type_at_av, best.weights["weight"].item()) == (2, 5.0, 2.0)
 
 
