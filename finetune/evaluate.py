@@ -44,7 +44,7 @@ def main(config: Config) -> None:
     """Runs the stage; raises Refusal for a parser and shards that do not belong together."""
     with closing(World.from_environment(seed=0)) as world:
         parser = Parser.from_pretrained(config.parser).to(world.device)
-        say(f"Read the parser in '{config.parser}'.")
+        say(f"Read the parser in '{config.parser}' and the tables in '{config.tables}'.")
         (split,) = load_splits(
             config.shards,
             Tables.load(config.tables),

@@ -97,22 +97,24 @@ def describe(protocol: Protocol, split: Split, trained: Mapping[str, int]) -> di
         "missing": len(split.missing),
         "features": {name: " · ".join(filter(None, (one.variant, one.source))) for name, one in features.items()},
         "source": dict(manifest.source),
-        "coverage": coverage({**trained, split.name: len(split)}),
+        "coverage": coverage({**trained, split.name: len(split)}, bool(manifest.source.get("corpus"))),
     }
 
 
-def coverage(videos: Mapping[str, int]) -> str:
-    """Whether these splits are all of LLP, in words."""
+def coverage(videos: Mapping[str, int], planted: bool) -> str:
+    """Whether these are all the videos of LLP with real features, in words."""
+    reasons = ["planted features"] if planted else []
+    reasons += ["subset"] if any(count < LLP[name] for name, count in videos.items()) else []
     found = ", ".join(f"{count:,} of {LLP[name]:,} {name} videos" for name, count in videos.items())
-    whole = all(count >= LLP[name] for name, count in videos.items())
-    return f"{'whole' if whole else 'subset: not comparable with the paper'} ({found})"
+    verdict = f"{', '.join(reasons)}: not comparable with the paper" if reasons else "comparable with the paper"
+    return f"{verdict} ({found})"
 
 
 def conditions(protocol: Mapping[str, Any]) -> str:
     """What `describe` found, one line each, for a person."""
-    lines = {**protocol, "source": json.dumps(protocol["source"])}
-    lines["features"] = ", ".join(f"{name} ({of})" if of else name for name, of in protocol["features"].items())
-    return "\n".join(f"  {name}: {value}" for name, value in lines.items())
+    features = ", ".join(f"{name} ({of})" if of else name for name, of in protocol["features"].items())
+    lines = {**protocol, "features": features}
+    return "\n".join(f"  {name}: {value}" for name, value in lines.items() if name != "source")
 
 
 def table(found: Scores) -> str:

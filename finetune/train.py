@@ -64,6 +64,7 @@ def main(config: Config) -> None:
                 f"finetune runs in one process (LLP fits in its memory), but {world.size} were started: start one."
             )
         tables = Tables.load(config.tables)
+        say(f"Read the tables in '{config.tables}'.")
         splits = load_splits(
             config.shards, tables, ("train", "validation"), config.parser.features, config.missing, world.device
         )

@@ -66,10 +66,13 @@ def test_the_judgement_does_not_depend_on_the_batch(corpus: Any) -> None:
     assert all(np.array_equal(x, y) for x, y in zip((audio, visual), parses(parser, split, protocol, 3), strict=True))
 
 
-def test_less_than_all_of_llp_is_called_a_subset() -> None:
-    assert coverage({"train": 10_000, "test": 1_200}).startswith("whole")
-    for part in ({"train": 1_500, "test": 1_200}, {"train": 10_000, "test": 300}):
-        assert coverage(part).startswith("subset: not comparable with the paper")
+def test_a_subset_and_planted_features_are_called_not_comparable() -> None:
+    whole, part = {"train": 10_000, "test": 1_200}, {"train": 10_000, "test": 300}
+    assert coverage(whole, planted=False).startswith("comparable with the paper")
+    assert coverage(part, planted=False).startswith("subset: not comparable with the paper")
+    assert coverage({"train": 1_500, "test": 1_200}, planted=False).startswith("subset: not comparable")
+    assert coverage(whole, planted=True).startswith("planted features: not comparable with the paper")
+    assert "subset: not comparable with the paper (10,000 of 10,000 train videos, 300" in coverage(part, planted=True)
 
 
 def test_the_table_has_the_papers_columns() -> None:
