@@ -93,7 +93,7 @@ def main(config: Config) -> None:
     say(f"Read {len(shards):,} videos ({len(shards) * SECONDS:,} snippets) from {config.shards}.")
     with tracking.run(config.tracking, "graph", config) as record, whole_folder(config.out, config.replace) as folder:
         record.tags({"manifest": shards.manifest.digest})
-        with TemporaryDirectory(dir=folder) as rows:
+        with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as rows:  # NFS keeps mapped files a while
             sides = [_modality(name, config, shards, Path(rows)) for name in ("audio", "visual")]
             ids = _components(config, sides)
             checked = audit(ids, sides, config.match, config.scope, config.seed, config.audit_snippets)

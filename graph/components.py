@@ -75,7 +75,7 @@ class Components:
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:
     """Writes `graph.json`: the facts, and the sha256 of every file that lies in the folder so far."""
-    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != SEAL}
     text = json.dumps({"format": FORMAT, **facts, "files": files}, indent=1, allow_nan=False)
     (folder / SEAL).write_text(text + "\n")
 

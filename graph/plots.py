@@ -30,6 +30,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6eaee",
     "legend.frameon": False,
 }
@@ -80,8 +81,8 @@ def _similarities(axes: Axes, side: Modality, sample: Samples) -> None:
 def _thresholds(axes: Axes, side: Modality, alone: Curve) -> None:
     lines = (
         ("linked to another video", [one.linked_share for one in alone.shapes], COLOURS[side.name], "-"),
-        ("in the largest component", [one.largest_share for one in alone.shapes], INK, "-"),
-        ("alone in their component", [one.singletons / len(side.matrix) for one in alone.shapes], SOFT, "--"),
+        ("in the largest one", [one.largest_share for one in alone.shapes], INK, "-"),
+        ("alone", [one.singletons / len(side.matrix) for one in alone.shapes], SOFT, "--"),
     )
     for label, values, colour, style in lines:
         axes.plot(alone.thresholds, values, style, color=colour, label=label, linewidth=1.8)
@@ -89,12 +90,11 @@ def _thresholds(axes: Axes, side: Modality, alone: Curve) -> None:
     axes.annotate("5%", (1, ALARM), xycoords=("axes fraction", "data"), color=ALERT, xytext=(3, -3),
                   textcoords="offset points")  # fmt: skip
     _mark(axes, side.threshold)
-    axes.set(
-        title=f"{side.name.capitalize()} alone, at every threshold", xlabel="threshold (cosine)", ylim=(-0.02, 1.1)
-    )
-    axes.set_ylabel("share of snippets")
+    axes.set_title(f"{side.name.capitalize()} alone: where are snippets at each threshold?", pad=24)
+    axes.set(xlabel="threshold (cosine)", ylabel="share of snippets", ylim=(-0.02, 1.1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="center left")
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 0.985), ncols=3, columnspacing=1, handlelength=1.4)
+    legend.set_in_layout(False)  # above the plot, beside nothing: it must not make the plot narrower
 
 
 def _grid(figure: Figure, axes: Axes, joint: Grid, chosen: tuple[float, float]) -> None:
