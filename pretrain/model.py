@@ -78,7 +78,7 @@ class Transformer(nn.Module):
     def forward(
         self, features: Mapping[str, Float[Tensor, "video second feature"]]
     ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
-        """The audio and the visual embeddings, not normalised: their directions are `z` of the loss. Never below float32.
+        """The audio and the visual embeddings, not normalised (their directions are `z` of the loss), at least float32.
 
         Any number of videos, also none. Features are read by name; more than the encoder's own are ignored.
         """
@@ -177,7 +177,7 @@ def load_encoder(folder: Path) -> Transformer:
             f"An encoder's folder must hold {SETTINGS} and {WEIGHTS}, but '{error.filename or folder}' is missing: "
             "give the `encoder` folder that pretrain wrote."
         ) from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, Refusal) as error:
         raise Refusal(
             f"An encoder must be as pretrain wrote it, but '{folder}' is not ({str(error).splitlines()[0]}): "
             "copy it again, or pre-train again."

@@ -1,6 +1,6 @@
 """One rank of a world: several steps through the DeepSpeed engine at a ZeRO stage after another.
 
-    engine_worker.py CASE.safetensors OUT-FOLDER
+engine_worker.py CASE.safetensors OUT-FOLDER
 """
 
 import sys
@@ -25,7 +25,9 @@ def main(case: Path, out: Path) -> None:
     data = load_file(case)
     for stage, precision in RUNS:
         torch.manual_seed(3)
-        engine = Engine(Transformer(MODEL, WIDTHS), EngineSettings(zero_stage=stage, precision=precision, clip=0.5), world)
+        engine = Engine(
+            Transformer(MODEL, WIDTHS), EngineSettings(zero_stage=stage, precision=precision, clip=0.5), world
+        )
         losses = [step(engine, data, number, world) for number in range(len(data["ids"]))]
         weights = engine.weights()
         if world.leads:

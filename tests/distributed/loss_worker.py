@@ -37,12 +37,14 @@ def main(case: Path, out: Path, bounds: list[int]) -> None:
             found |= {f"{name}-loss": compared.loss.detach(), f"{name}-numbers": torch.tensor(numbers).double()}
             found |= {f"{name}-audio": gradients[0], f"{name}-visual": gradients[1]}
     found |= encoder_gradients(data, world)
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, out / f"{world.size}-{world.rank}.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in found.items()}, out / f"{world.size}-{world.rank}.safetensors"
+    )
     world.close()
 
 
 def encoder_gradients(data: dict[str, torch.Tensor], world: World) -> dict[str, torch.Tensor]:
-    """The gradients of the encoder's parameters, summed over ranks as the engine does; rank 0 of several has no video."""
+    """The gradients of the encoder, summed over ranks as the engine does; rank 0 of several has no video."""
     videos = len(data["vggish"])
     first = 0 if world.size == 1 else max(world.rank - 1, 0) * videos // (world.size - 1)
     last = videos if world.size == 1 else world.rank * videos // (world.size - 1)

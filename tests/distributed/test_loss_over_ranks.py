@@ -36,7 +36,9 @@ def _joined(folder: Path, size: int) -> dict[str, Tensor]:
     ranks = [load_file(folder / f"{size}-{rank}.safetensors") for rank in range(size)]
     rows = ("-audio", "-visual")
     return {
-        name: torch.cat([rank[name] for rank in ranks]) if name.endswith(rows) else torch.stack([r[name] for r in ranks])
+        name: torch.cat([rank[name] for rank in ranks])
+        if name.endswith(rows)
+        else torch.stack([r[name] for r in ranks])
         for name in ranks[0]
     }
 

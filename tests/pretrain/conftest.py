@@ -1,12 +1,10 @@
 """A planted shard set with its components, small enough to train on in a second."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 
 from graph.components import Components, seal
 from launch.world import World
@@ -48,9 +46,14 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return Planted(folder / "shards", folder / "graph")
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all runs of these tests are tracked; a store of its own would cost each of them seconds."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def alone() -> Iterator[World]:
-    """A world of one process, left again after the test."""
-    yield World.from_environment(seed=0)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def alone(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world of one process that stays joined: DeepSpeed remembers groups, so a process can join only once."""
+    monkeypatch.setattr(World, "close", lambda world: None)
+    return World.from_environment(seed=0)

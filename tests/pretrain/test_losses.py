@@ -5,10 +5,10 @@ from typing import get_args
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from launch.refusal import Refusal
 from pretrain.losses import LossSettings, contrast
 from pretrain.pairs import Mode
 
@@ -140,7 +140,7 @@ def test_without_gradients_the_loss_is_the_same() -> None:
 
 
 def test_a_positive_margin_below_the_negative_one_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"positive_margin must not lie below negative_margin, but 0.2 < 0.3"):
+    with pytest.raises(Refusal, match=r"positive_margin must not lie below negative_margin, but 0.2 < 0.3"):
         LossSettings(positive_margin=0.2)
 
 

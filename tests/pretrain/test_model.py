@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from launch.refusal import Refusal
@@ -76,7 +75,7 @@ def test_one_visual_feature_alone_is_enough() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ValidationError, match="heads must divide width, but 5 does not divide 16"):
+    with pytest.raises(Refusal, match="heads must divide width, but 5 does not divide 16"):
         ModelSettings(width=16, heads=5)
 
 

@@ -1,0 +1,82 @@
+"""Every rank reads its part of the same global batches, wherever the run stands."""
+
+import pytest
+import torch
+
+from launch.refusal import Refusal
+from launch.world import World
+from pretrain.batches import Batches, BatchSettings
+
+NAMES = ("vggish", "resnet152", "r2plus1d_18")
+SETTINGS = BatchSettings(global_batch=10, held_out=8)
+
+
+def batches(planted, rank: int = 0, size: int = 1, seed: int = 0, settings: BatchSettings = SETTINGS) -> Batches:  # type: ignore[no-untyped-def]
+    shards, components = planted.open()
+    return Batches(settings, shards, components, NAMES, World(rank, size, rank, torch.device("cpu"), seed))
+
+
+def test_the_parts_of_all_ranks_make_the_global_batch_of_one(planted) -> None:  # type: ignore[no-untyped-def]
+    for size in (2, 3, 16):
+        whole = [batch for _, batch in batches(planted).from_step(0, 8)]
+        parts = [[batch for _, batch in batches(planted, rank, size).from_step(0, 8)] for rank in range(size)]
+        for step, expected in enumerate(whole):
+            of_ranks = [part[step] for part in parts]
+            assert sum((part.keys for part in of_ranks), ()) == expected.keys
+            assert {part.videos for part in of_ranks} == {len(expected.keys)}
+            assert torch.equal(torch.cat([part.ids for part in of_ranks]), expected.ids)
+            for name in NAMES:
+                assert torch.equal(torch.cat([part.features[name] for part in of_ranks]), expected.features[name])
+
+
+def test_an_epoch_holds_every_video_that_is_not_held_out_exactly_once(planted) -> None:  # type: ignore[no-untyped-def]
+    read = batches(planted)
+    held = read.held_out().keys
+    assert len(held) == 8
+    for epoch in (0, 1):
+        steps = read.order.steps_per_epoch
+        keys = [key for _, batch in read.from_step(epoch * steps, (epoch + 1) * steps) for key in batch.keys]
+        assert sorted([*keys, *held]) == sorted(planted.open()[0].keys)
+
+
+def test_from_any_step_on_the_batches_are_those_of_a_run_that_never_stopped(planted) -> None:  # type: ignore[no-untyped-def]
+    never_stopped = list(batches(planted).from_step(0, 12))
+    for step, batch in batches(planted).from_step(7, 12):
+        assert batch.keys == never_stopped[step][1].keys
+
+
+def test_another_seed_gives_another_order_but_holds_out_the_same(planted) -> None:  # type: ignore[no-untyped-def]
+    one, other = batches(planted), batches(planted, seed=1)
+    assert one.videos(0).tolist() != other.videos(0).tolist()
+    assert one.held_out().keys == other.held_out().keys
+
+
+def test_a_snippet_keeps_its_own_component_and_features(planted) -> None:  # type: ignore[no-untyped-def]
+    shards, components = planted.open()
+    for _, batch in batches(planted, rank=1, size=2).from_step(0, 3):
+        for place, key in enumerate(batch.keys):
+            index = shards.keys.index(key)
+            assert batch.ids[place].tolist() == components.ids[index].tolist()
+            expected = torch.from_numpy(shards.read(index).features["vggish"].copy())
+            assert torch.equal(batch.features["vggish"][place], expected)
+
+
+def test_no_more_than_a_fifth_is_held_out(planted) -> None:  # type: ignore[no-untyped-def]
+    read = batches(planted, settings=replace_held_out(1000))
+    assert (len(read.held_out().keys), read.order.videos) == (12, 49)
+    assert batches(planted, settings=replace_held_out(0)).held_out().ids.shape == (0, 10)
+
+
+def replace_held_out(count: int) -> BatchSettings:
+    return SETTINGS.model_copy(update={"held_out": count})
+
+
+def test_a_feature_that_the_shards_lack_is_refused_by_name(planted) -> None:  # type: ignore[no-untyped-def]
+    shards, components = planted.open()
+    world = World(0, 1, 0, torch.device("cpu"), 0)
+    with pytest.raises(Refusal, match="'clip' is not in"):
+        Batches(SETTINGS, shards, components, ("clip",), world)
+
+
+def test_widths_come_from_the_manifest(planted) -> None:  # type: ignore[no-untyped-def]
+    assert batches(planted).widths() == {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}

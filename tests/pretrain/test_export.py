@@ -1,0 +1,81 @@
+"""Export writes the encoder's own embeddings of every video, in the layout it read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from launch.refusal import Refusal
+from launch.tracking import Tracking
+from pretrain.export import Config, main
+from pretrain.model import ModelSettings, Transformer, load_encoder, save_encoder
+from shards.read import Shards, open_sets
+
+WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
+NAMES = ("pretrained_audio", "pretrained_visual")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    settings = ModelSettings(layers=2, width=16, heads=2)
+    save_encoder(tmp_path / "encoder", Transformer(settings, WIDTHS).state_dict(), settings, WIDTHS, {})
+    return tmp_path / "encoder"
+
+
+def config(encoder: Path, shards: Path, runs: Path, **chosen: object) -> Config:
+    given = {
+        "encoder": encoder,
+        "shards": shards,
+        "out": encoder.parent / "embedded",
+        "batch": 9,
+        "tracking": Tracking(root=runs),
+    }
+
+    return Config.model_validate({**given, **chosen})
+
+
+@pytest.mark.parametrize("scale", ["layer_norm", "unit"])
+def test_exported_shards_hold_the_encoders_embeddings_of_every_video(
+    planted, runs: Path, encoder: Path, scale: str
+) -> None:  # type: ignore[no-untyped-def]
+    main(config(encoder, planted.shards, runs, scale=scale))
+    read, found = Shards.open(planted.shards), Shards.open(encoder.parent / "embedded")
+    assert found.keys == read.keys
+    model = load_encoder(encoder).eval()
+    every = range(len(read))
+    features = {name: torch.from_numpy(array) for name, array in read.batch(every, list(WIDTHS)).items()}
+    with torch.no_grad():
+        expected = model(features)
+    for name, rows in zip(NAMES, expected, strict=True):
+        stored = found.batch(every, NAMES)[name]
+        assert (stored.dtype, stored.shape) == (np.float16, (len(read), 10, 16))
+        exact = normalize(rows, dim=-1) if scale == "unit" else rows
+        torch.testing.assert_close(torch.from_numpy(stored).float(), exact, rtol=1e-3, atol=1e-3)
+
+
+def test_the_manifest_tells_which_encoder_made_it_from_which_shards(planted, runs: Path, encoder: Path) -> None:  # type: ignore[no-untyped-def]
+    main(config(encoder, planted.shards, runs))
+    manifest = Shards.open(encoder.parent / "embedded").manifest
+    assert manifest.source["manifest"] == Shards.open(planted.shards).manifest.digest
+    assert all(manifest.source["encoder"] in manifest.features[name].source for name in NAMES)
+
+
+def test_every_set_of_a_folder_is_exported_under_its_name(planted, runs: Path, encoder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    for name in ("train", "test"):
+        (sets / name).symlink_to(planted.shards)
+    main(config(encoder, sets, runs))
+    assert set(open_sets(encoder.parent / "embedded")) == {"train", "test"}
+
+
+def test_shards_without_a_feature_the_encoder_reads_are_refused_before_anything_is_written(
+    planted, runs: Path, encoder: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    main(config(encoder, planted.shards, runs))
+    again = config(encoder, encoder.parent / "embedded", runs, out=tmp_path / "twice")
+    with pytest.raises(Refusal, match="'vggish' is not in"):
+        main(again)
+    assert not (tmp_path / "twice").exists()

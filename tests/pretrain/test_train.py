@@ -1,0 +1,124 @@
+"""Training runs under the real launcher, resumes as if it had never stopped, and stops at a loss that is none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from launch.refusal import Refusal
+from launch.world import World
+from pretrain.model import load_encoder, read_provenance
+from pretrain.train import Config, main
+
+STEPS = 6
+
+
+def chosen(planted, runs: Path, out: Path) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+    return {
+        "shards": planted.shards,
+        "components": planted.components,
+        "out": out,
+        "steps": STEPS,
+        "evaluate_every": 3,
+        "model": {"layers": 2, "width": 16, "heads": 2},
+        "engine": {"zero_stage": 1, "warm_up": 2},
+        "batches": {"global_batch": 20},
+        "checkpoints": {"every": 2, "keep": 3},
+        "tracking": {"root": runs},
+    }
+
+
+def launch_two(values: dict[str, Any], extensions: Path) -> str:
+    """What a run under `python -m launch` and the deepspeed launcher said, on two processes."""
+    flat = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    flat |= {f"{outer}.{k}": v for outer, inner in values.items() if isinstance(inner, dict) for k, v in inner.items()}
+    words = [word for name, value in flat.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "launch", "pretrain", *words, "--job.processes", "2", "--job.threads", "1"]
+    environment = os.environ | {"TORCH_EXTENSIONS_DIR": str(extensions)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_encoder(out / "encoder").state_dict()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def whole(planted, runs: Path, folder: Path) -> str:  # type: ignore[no-untyped-def]
+    """A run of two processes that never stopped; a lock lies where a killed compile of DeepSpeed's op leaves one."""
+    lock = folder / "extensions" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    return launch_two(chosen(planted, runs, folder / "whole"), folder / "extensions")
+
+
+@pytest.fixture(scope="module")
+def resumed(planted, runs: Path, folder: Path, whole: str) -> str:  # type: ignore[no-untyped-def]
+    """The same run as if it had died after its fourth step, with that step's checkpoint torn."""
+    for name in ("step-00000002", "step-00000004"):
+        shutil.copytree(folder / "whole" / "checkpoints" / name, folder / "resumed" / "checkpoints" / name)
+    torn = folder / "resumed" / "checkpoints" / "step-00000004" / "engine" / "mp_rank_00_model_states.pt"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    return launch_two(chosen(planted, runs, folder / "resumed"), folder / "extensions")
+
+
+def test_two_processes_train_under_the_deepspeed_launcher_despite_a_killed_compile(whole: str, folder: Path) -> None:
+    assert "49 to train on, 12 held out, 3 steps an epoch on 2 processes" in whole
+    assert f"to '{folder / 'whole' / 'encoder'}'" in whole
+    assert load_encoder(folder / "whole" / "encoder").settings.width == 16
+    assert read_provenance(folder / "whole" / "encoder")["steps"] == STEPS
+
+
+def test_nothing_was_compiled(whole: str, folder: Path) -> None:
+    assert [path.name for path in (folder / "extensions").rglob("*")] == ["deepspeed_shm_comm", "lock"]
+
+
+def test_a_torn_checkpoint_is_passed_over_and_the_one_before_is_used(resumed: str) -> None:
+    assert "step-00000004': 'engine/mp_rank_00_model_states.pt' is not as it was written." in resumed
+    assert "Resumed after step 2 from" in resumed
+
+
+def test_two_resumed_processes_end_bit_for_bit_like_two_that_never_stopped(resumed: str, folder: Path) -> None:
+    expected, found = weights(folder / "whole"), weights(folder / "resumed")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(
+    planted, runs: Path, alone: World, tmp_path: Path, stage: int
+) -> None:  # type: ignore[no-untyped-def]
+    for name, stops in (("whole", (None,)), ("parts", (1, 3, None))):
+        for stop in stops:
+            given = chosen(planted, runs, tmp_path / name) | {"stop_after": stop, "engine": {"zero_stage": stage}}
+            main(Config.model_validate(given))
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_run_with_other_settings_does_not_resume(planted, runs: Path, alone: World, whole: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    other = chosen(planted, runs, folder / "whole") | {"seed": 1}
+    with pytest.raises(Refusal, match=r"'seed' of .* is 0 instead of 1"):
+        main(Config.model_validate(other))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_videos(
+    planted, runs: Path, alone: World, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path / "out")
+    given |= {"engine": {"learning_rate": 1e37, "warm_up": 0, "clip": 0}, "checkpoints": {"every": 1}}
+    with pytest.raises(
+        Refusal, match=r"must be finite, but is nan at step 1, .* not: video\d{3}_0_10, .* and 15 more;"
+    ):
+        main(Config.model_validate(given))
+    assert (tmp_path / "out" / "checkpoints" / "latest").read_text() == "step-00000001"
