@@ -97,8 +97,10 @@ def main(config: Config) -> None:
             sides = [_modality(name, config, shards, Path(rows)) for name in ("audio", "visual")]
             ids = _components(config, sides)
             checked = audit(ids, sides, config.match, config.scope, config.seed, config.audit_snippets)
+            assert checked.agrees, checked.sentence()
             found = report(ids, sides, shards.keys, config.match, config.seed)
         _write(config, shards, ids, sides, found, checked, folder)
+        record.text("summary.txt", "\n".join(found.lines) + "\n")
         record.metrics(0, {name: float(value) for name, value in asdict(found.chosen).items()})
         for name in ("report.json", "report.png", "graph.json"):
             record.artifact(folder / name)
