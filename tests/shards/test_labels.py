@@ -1,6 +1,5 @@
 """The tables load whole, with their known defects reported, or are refused by file, line and value."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from launch.refusal import Refusal
 from shards.labels import CATEGORIES, SPLITS, Span, Tables, feature_id
 
-REAL = Path(os.environ.get("LLP_TABLES", Path(__file__).parents[2] / "../shared/llp"))
 WEAK = "filename\tevent_labels\n"
 DENSE = "filename\tonset\toffset\tevent_labels\n"
 FILES = {
@@ -22,7 +20,6 @@ FILES = {
 FILES["AVVP_dataset_full.csv"] = WEAK + "".join(
     FILES[f"AVVP_{name}.csv"].removeprefix(WEAK) for name in ("train", "val_pd", "test_pd")
 )
-real_tables = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real tables are not at {REAL}")
 
 
 @pytest.fixture
@@ -43,9 +40,8 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-@real_tables
-def test_the_real_tables_load_with_exactly_their_known_defects() -> None:
-    tables = Tables.load(REAL)
+def test_the_real_tables_load_with_exactly_their_known_defects(llp: Path) -> None:
+    tables = Tables.load(llp)
     defects = tables.defects
     assert [len(tables.keys(split)) for split in SPLITS] == [10_000, 649, 1_200]
     assert (len(defects.unknown), len(defects.empty), len(defects.repeated)) == (25, 6, 8)
@@ -57,30 +53,32 @@ def test_the_real_tables_load_with_exactly_their_known_defects() -> None:
     assert "30 rows dropped" in defects.report()
 
 
-@real_tables
-def test_the_real_tables_lose_nothing_but_the_dropped_rows() -> None:
-    tables = Tables.load(REAL)
+def test_the_real_tables_lose_nothing_but_the_dropped_rows(llp: Path) -> None:
+    tables = Tables.load(llp)
     kept = sum(len(spans) for spans in (*tables.audio.values(), *tables.visual.values()))
-    rows = sum(len((REAL / f"AVVP_eval_{m}.csv").read_text().splitlines()) - 1 for m in ("audio", "visual"))
+    rows = sum(len((llp / f"AVVP_eval_{m}.csv").read_text().splitlines()) - 1 for m in ("audio", "visual"))
     assert kept == rows - 30
     assert sum("." in key for split in SPLITS for key in tables.keys(split)) == 5
 
 
-@real_tables
-def test_the_real_tables_written_and_read_again_are_the_same_without_defects(tmp_path: Path) -> None:
-    tables = Tables.load(REAL)
+def test_the_real_tables_written_and_read_again_are_the_same_without_defects(llp: Path, tmp_path: Path) -> None:
+    tables = Tables.load(llp)
     tables.write(tmp_path)
     again = Tables.load(tmp_path)
     assert (again.weak, again.audio, again.visual) == (tables.weak, tables.audio, tables.visual)
-    assert again.defects.dropped == () and again.defects.doubled == () and len(again.defects.repeated) == 8
+    assert again.defects.dropped == ()
+    assert again.defects.doubled == ()
+    assert len(again.defects.repeated) == 8
 
 
 def test_truth_marks_the_seconds_from_onset_to_before_offset(folder: Path) -> None:
     tables = Tables.load(folder)
     audio, visual = tables.truth(["ddddddddddd_0_10", "aaaaaaaaaaa_0_10"])
-    assert audio.shape == (2, 25, 10) and np.argwhere(audio[0]).tolist() == [[0, 2], [0, 3], [0, 4]]
+    assert audio.shape == (2, 25, 10)
+    assert np.argwhere(audio[0]).tolist() == [[0, 2], [0, 3], [0, 4]]
     assert np.argwhere(visual[0]).tolist() == [[24, 4], [24, 5]]
-    assert not audio[1].any() and not visual[1].any()
+    assert not audio[1].any()
+    assert not visual[1].any()
 
 
 def test_the_weak_matrix_follows_the_given_order_and_refuses_a_stranger(folder: Path) -> None:
@@ -94,7 +92,8 @@ def test_the_weak_matrix_follows_the_given_order_and_refuses_a_stranger(folder: 
 def test_a_clean_table_says_so_and_no_keys_give_empty_arrays(folder: Path) -> None:
     tables = Tables.load(folder)
     assert tables.defects.report() == "The tables have no defects."
-    assert tables.weak_matrix([]).shape == (0, 25) and tables.truth([])[0].shape == (0, 25, 10)
+    assert tables.weak_matrix([]).shape == (0, 25)
+    assert tables.truth([])[0].shape == (0, 25, 10)
 
 
 def test_every_kind_of_defect_is_reported_and_only_two_kinds_are_dropped(folder: Path) -> None:
@@ -153,7 +152,8 @@ def test_a_missing_table_is_refused_by_name(folder: Path) -> None:
 def test_wrong_columns_are_refused_with_the_right_ones(folder: Path) -> None:
     (folder / "AVVP_val_pd.csv").write_text("filename,event_labels\n")
     message = refusal(folder)
-    assert "line 1 is 'filename,event_labels'" in message and "('filename', 'event_labels')" in message
+    assert "line 1 is 'filename,event_labels'" in message
+    assert "('filename', 'event_labels')" in message
 
 
 def test_a_table_that_is_not_text_is_refused(folder: Path) -> None:
@@ -176,8 +176,10 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(folder: Path) -> None:
 def test_restricted_tables_keep_the_tables_order(folder: Path) -> None:
     chosen = {"train": ["-_bbbbbbbbb_1.5_11.5"], "validation": [], "test": ["ddddddddddd_0_10"]}
     tables = Tables.load(folder).restrict(chosen)
-    assert tables.keys("train") == ("-_bbbbbbbbb_1.5_11.5",) and tables.keys("validation") == ()
-    assert list(tables.audio) == ["ddddddddddd_0_10"] and list(tables.visual) == ["ddddddddddd_0_10"]
+    assert tables.keys("train") == ("-_bbbbbbbbb_1.5_11.5",)
+    assert tables.keys("validation") == ()
+    assert list(tables.audio) == ["ddddddddddd_0_10"]
+    assert list(tables.visual) == ["ddddddddddd_0_10"]
 
 
 def test_the_feature_id_is_the_key_without_its_last_two_fields() -> None:
