@@ -4,7 +4,6 @@ The index (`IndexFlatIP`, exhaustive) holds the unit rows in float32: 4 · snipp
 take 8 · snippets · k bytes. Queries go in batches, so nothing else grows with the corpus. CPU only for now.
 """
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
@@ -99,12 +98,13 @@ def load_faiss() -> ModuleType:
             ".[cuda12], .[cuda13]."
         )
     try:
-        return importlib.import_module("faiss")
+        import faiss
     except ImportError:
         raise Refusal(
             "The graph needs faiss, but it is not installed: pip install -e '.[cpu]' on a machine without a "
             "GPU, '.[cuda12]' for CUDA 12, or '.[cuda13]' for CUDA 13."
         ) from None
+    return faiss
 
 
 def _without_self(

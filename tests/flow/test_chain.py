@@ -1,0 +1,77 @@
+"""The whole chain as a user runs it: every stage its own process, pre-training two under the deepspeed launcher."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from safetensors.numpy import load_file
+
+from launch import demo
+from launch.tracking import Tracking
+from shards.read import open_sets
+
+TINY = demo.Size(
+    corpus=("--train", "40", "--validation", "12", "--test", "12", "--resnet_rows", "10"),
+    unlabelled=0,
+    pretrain=("--epochs", "1"),
+    training=("--training.epochs", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch) -> Path:
+    """The folder of a demo that ran from the first stage to the table."""
+    folder = tmp_path_factory.mktemp("demo")
+    monkeymodule.setitem(demo.SIZES, "small", TINY)
+    monkeymodule.setattr(demo, "TABLES_HERE", ())
+    demo.main(demo.Config(size="small", out=folder, processes=2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def monkeymodule() -> "pytest.MonkeyPatch":  # type: ignore[misc]
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.mark.timeout(900)
+def test_every_stage_leaves_its_files(out: Path) -> None:
+    assert {path.name for path in out.iterdir()} == {
+        "corpus", "embeddings", "graph", "parsers", "pretrain", "runs", "scores", "shards",
+    }  # fmt: skip
+    assert load_file(out / "pretrain" / "encoder" / "encoder.safetensors")
+    for row in demo.ROWS:
+        scores = json.loads((out / "scores" / row.config / "scores.json").read_text())
+        assert scores["videos"] == 12
+        assert all(0 <= scores[level][kind] <= 100 for level in ("segment", "event") for kind in demo.KINDS)
+        assert "subset: not comparable with the paper" in scores["protocol"]["coverage"]
+        assert (out / "scores" / row.config / "categories.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_embeddings_are_shards_of_the_same_videos(out: Path) -> None:
+    raw, embedded = open_sets(out / "shards"), open_sets(out / "embeddings")
+    assert {name: each.keys for name, each in raw.items()} == {name: each.keys for name, each in embedded.items()}
+    for name, shards in embedded.items():
+        assert set(shards.manifest.features) == {"pretrained_audio", "pretrained_visual"}
+        assert raw[name].manifest.digest in json.dumps(dict(shards.manifest.source))
+
+
+def test_every_stage_is_a_finished_run_of_one_experiment(out: Path) -> None:
+    client = MlflowClient(Tracking(root=out / "runs").uri)
+    experiment = client.get_experiment_by_name("soundsight")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    stages = [run.data.tags["stage"] for run in runs]
+    assert sorted(stages) == sorted(
+        ["synthesise", "pack", "graph", "pretrain", "export", *["finetune", "evaluate"] * len(demo.ROWS)]
+    )
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        assert "settings.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_a_failing_stage_ends_the_demo_with_its_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        demo.run("pack", demo.words(features=tmp_path / "none", out=tmp_path / "out"))
+    assert leaving.value.code == 2
