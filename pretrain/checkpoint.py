@@ -91,6 +91,12 @@ class Checkpoints:
         say(f"Resumed after step {state['done']} from '{found[0]}'.")
         return int(state["done"])
 
+    def clear(self) -> None:
+        """Deletes every checkpoint there is."""
+        if self._world.leads:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._world.barrier()
+
     def _newest_good(self) -> Path | None:
         for candidate in self._all():
             fault = _fault(candidate)

@@ -29,7 +29,7 @@ from pretrain.batches import Batch, Batches, BatchSettings
 from pretrain.checkpoint import Checkpoints, CheckpointSettings
 from pretrain.engine import Engine, EngineSettings, learning_rate
 from pretrain.health import health
-from pretrain.losses import Contrast, LossSettings, contrast
+from pretrain.losses import LossSettings, contrast
 from pretrain.model import ModelSettings, Transformer, save_encoder
 from shards.read import Shards
 
@@ -45,6 +45,7 @@ class Config(Settings):
     stop_after: int | None = Field(None, ge=1, description="steps until this start stops, to be resumed")
     evaluate_every: int = Field(50, ge=1, description="steps between looks at the held-out videos")
     seed: int = Field(0, ge=0, description="of initial weights, order of videos and dropout")
+    replace: bool = Field(False, description="whether to delete the checkpoints there are and start over")
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     engine: EngineSettings = EngineSettings()
@@ -58,7 +59,8 @@ def main(config: Config) -> None:
     """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
     world = World.from_environment(config.seed)
     shards = Shards.open(config.shards)
-    batches = Batches(config.batches, shards, Components.load(config.components, shards), config.model.features, world)
+    components = Components.load(config.components, shards)
+    batches = Batches(config.batches, shards, components, config.model.features, world)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
     torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
@@ -67,30 +69,32 @@ def main(config: Config) -> None:
     _say_what_was_read(config, shards, batches, world)
     with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
         record.tags({"manifest": origin["manifest"], "components": origin["components"]})
+        if config.replace:
+            checkpoints.clear()
         start = checkpoints.resume(engine)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
+        clock = time.perf_counter()
         for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
             if step % config.evaluate_every == 0:
                 record.metrics(step, evaluate(engine, batches))
-            train_step(engine, batch, step, steps, config, record)
+            seen = train_step(engine, batch, step, steps, config)
+            record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
             if checkpoints.due(step + 1) or step + 1 == stop:
                 checkpoints.save(engine, step + 1)
-        found = evaluate(engine, batches)
-        record.metrics(stop, found)
+            clock = time.perf_counter()
+        record.metrics(stop, _say_how_it_went(evaluate(engine, batches)))
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
         else:
             say(f"Stopped after step {stop} of {steps}, as stop_after asks: the same command goes on from there.")
-        say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
     world.close()
 
 
-def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config, record: Record) -> Contrast:
-    """Compares the snippets of a global batch, takes one optimizer step, and records what was seen.
+def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config) -> dict[str, float]:
+    """Compares the snippets of a global batch, takes one optimizer step, and tells what was seen, by name.
 
     Collective. Raises Refusal on every rank, before the optimizer's step, when the loss is not finite.
     """
-    begun = time.perf_counter()
     rate = learning_rate(step, steps, config.engine)
     audio, visual = engine.embed(batch.features)
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
@@ -99,18 +103,16 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
     if not math.isfinite(loss):
         _refuse(loss, step, batch, (audio + visual).isfinite().all(-1).all(-1))
     engine.step(found.loss, rate)
-    values = {
+    norm = engine.gradient_norm
+    return {
         "loss": loss,
         "positive_cosine": found.positive_cosine,
         "negative_cosine": found.negative_cosine,
         "active_positives": found.active_positives,
         "active_negatives": found.active_negatives,
         "learning_rate": rate,
-        "videos_per_second": batch.videos / (time.perf_counter() - begun),
+        **({} if norm is None else {"gradient_norm": norm}),
     }
-    norm = engine.gradient_norm
-    record.metrics(step, values if norm is None else values | {"gradient_norm": norm})
-    return found
 
 
 def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
@@ -150,6 +152,12 @@ def _say_what_was_read(config: Config, shards: Shards, batches: Batches, world: 
         f"components from '{config.components}': {order.videos} to train on, {len(shards) - order.videos} held out, "
         f"{order.steps_per_epoch} steps an epoch on {world.size} process{'es' if world.size > 1 else ''}."
     )
+
+
+def _say_how_it_went(found: dict[str, float]) -> dict[str, float]:
+    if found:
+        say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
+    return found
 
 
 def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dict[str, Any], record: Record) -> None:

@@ -98,6 +98,11 @@ def test_what_a_killed_save_left_is_cleared_away(saved: Path, alone: World) -> N
     assert not list(saved.glob(".*"))
 
 
+def test_cleared_checkpoints_are_gone(saved: Path, alone: World) -> None:
+    checkpoints(saved, alone).clear()
+    assert resumed(saved, alone) == (0, 0)
+
+
 def test_a_lost_pointer_is_no_harm(saved: Path, alone: World) -> None:
     (saved / "latest").unlink()
     assert resumed(saved, alone) == (15, 15)
