@@ -30,7 +30,7 @@ from pretrain.checkpoint import Checkpoints, CheckpointSettings
 from pretrain.engine import Engine, EngineSettings, learning_rate
 from pretrain.health import health
 from pretrain.losses import LossSettings, contrast
-from pretrain.model import ModelSettings, Transformer, save_encoder
+from pretrain.model import SETTINGS, ModelSettings, Transformer, save_encoder
 from shards.read import Shards
 
 
@@ -167,6 +167,6 @@ def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dic
     folder = config.out / "encoder"
     with whole_folder(folder, replace=True) as temporary:
         save_encoder(temporary, weights, config.model, batches.widths(), origin)
-    record.artifact(folder)
+    record.artifact(folder / SETTINGS)  # the weights stay in one place: they can be gigabytes
     size = sum(value.numel() for value in weights.values())
     say(f"Wrote the encoder ({size:,} weights) to '{folder}', checkpoints to '{config.out / 'checkpoints'}'.")
