@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments[0], arguments[1:])
     except Refusal as refusal:
-        if os.environ.get("RANK", "0") == "0":  # every rank meets the same refusal; one says it
-            print(f"Refused: {refusal}", file=sys.stderr, flush=True)
+        rank = os.environ.get("RANK", "0")
+        print(f"Refused{'' if rank == '0' else f' on rank {rank}'}: {refusal}", file=sys.stderr, flush=True)
         return 2
 
 

@@ -6,6 +6,7 @@ it is the same for every number of ranks, and a run that resumes at a step sees 
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +36,22 @@ class Order:
 
     def epoch(self, number: int) -> NDArray[np.int64]:
         """The permutation of all videos in one epoch (0-based)."""
-        identity = f"{self.digest}/{self.seed}/{number}".encode()
-        state = int.from_bytes(hashlib.sha256(identity).digest(), "big")
-        return np.random.Generator(np.random.PCG64(state)).permutation(self.videos)
+        return _permutation(f"{self.digest}/{self.seed}/{number}", self.videos)
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """The videos of global batch number `step`, counted from 0 over all epochs."""
         number, position = divmod(step, self.steps_per_epoch)
         start = position * self.global_batch
         return self.epoch(number)[start : start + self.global_batch]
+
+
+@lru_cache(maxsize=2)
+def _permutation(identity: str, videos: int) -> NDArray[np.int64]:
+    """Kept for the epoch at hand and its neighbour, so that a step costs a slice; read only."""
+    state = int.from_bytes(hashlib.sha256(identity.encode()).digest(), "big")
+    order = np.random.Generator(np.random.PCG64(state)).permutation(videos)
+    order.flags.writeable = False
+    return order
 
 
 def part(batch: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]:
