@@ -4,10 +4,10 @@ Runs a pre-trained encoder over shards and writes its contextual embeddings as s
 `pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from launch import tracking
 from launch.atomic import whole_folder
 from launch.digest import sha256_file
 from launch.progress import say, track
+from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
-from pretrain.model import WEIGHTS, Transformer, load_encoder
+from pretrain.model import WEIGHTS, Transformer, load_encoder, read_provenance
 from shards.manifest import Manifest
 from shards.read import Shards, open_sets
 from shards.schema import Feature, Video
@@ -52,8 +53,7 @@ def main(config: Config) -> None:
     digest = sha256_file(config.encoder / WEIGHTS)
     sets = open_sets(config.shards)
     for shards in sets.values():
-        for name in encoder.settings.features:
-            shards.check_feature(name)
+        _check_features(encoder, read_provenance(config.encoder).get("variants", {}), shards)
     say(f"Read the encoder {digest[:12]} from '{config.encoder}', and from '{config.shards}': {_counted(sets)}.")
     with tracking.run(config.tracking, "export", config) as record:
         record.tags({"encoder": digest})
@@ -69,7 +69,13 @@ def main(config: Config) -> None:
 def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, folder: Path, name: str) -> Manifest:
     width, source = encoder.settings.width, f"encoder {digest}, {config.scale}, of manifest {shards.manifest.digest}"
     features = [Feature(each, width, f"{config.scale}-{digest[:12]}", source) for each in EMBEDDINGS]
-    facts = {"stage": "export", "encoder": digest, "manifest": shards.manifest.digest, "scale": config.scale}
+    facts: dict[str, Any] = {
+        "stage": "export",
+        "encoder": digest,
+        "manifest": shards.manifest.digest,
+        "scale": config.scale,
+    }
+    facts |= {"corpus": shards.manifest.source.get("corpus")}  # so that planted features stay known as such
     with Writer(folder, features, facts) as writer:
         videos = embed(encoder, shards.stream(), config.batch, config.scale)
         for video in track(videos, f"Exporting {name}".strip(), len(shards), "videos"):
@@ -93,6 +99,20 @@ def embed(
         rows = [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
         for index, video in enumerate(some):
             yield Video(video.key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)})
+
+
+def _check_features(encoder: Transformer, variants: Mapping[str, str], shards: Shards) -> None:
+    """Refuses shards whose features are not those the encoder was trained on, by name, width and variant."""
+    for name, width in encoder.widths.items():
+        shards.check_feature(name)
+        found = shards.manifest.features[name]
+        variant = variants.get(name, found.variant)
+        if (found.width, found.variant) != (width, variant):
+            raise Refusal(
+                f"An encoder reads the features it was trained on, but '{name}' is {found.width} wide and "
+                f"'{found.variant}' in '{shards.folder}', and {width} wide and '{variant}' in the encoder: export the "
+                "kind of shards it was trained on."
+            )
 
 
 def _counted(sets: dict[str, Shards]) -> str:

@@ -142,7 +142,8 @@ def _origin(config: Config, shards: Shards, steps: int) -> dict[str, Any]:
     """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
     parts = config.model_dump(mode="json", include={"seed", "model", "loss", "engine", "batches"})
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
-    return {**digests, "steps": steps, **parts}
+    variants = {name: shards.manifest.features[name].variant for name in config.model.features}
+    return {**digests, "variants": variants, "steps": steps, **parts}
 
 
 def _say_what_was_read(config: Config, shards: Shards, batches: Batches, world: World) -> None:

@@ -12,6 +12,8 @@ from launch.tracking import Tracking
 from pretrain.export import Config, main
 from pretrain.model import ModelSettings, Transformer, load_encoder, save_encoder
 from shards.read import Shards, open_sets
+from shards.schema import Feature, Video
+from shards.write import Writer
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
 NAMES = ("pretrained_audio", "pretrained_visual")
@@ -79,3 +81,18 @@ def test_shards_without_a_feature_the_encoder_reads_are_refused_before_anything_
     with pytest.raises(Refusal, match="'vggish' is not in"):
         main(again)
     assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(("width", "variant"), [(9, "raw"), (8, "quantised")])
+def test_features_of_another_width_or_variant_than_the_encoders_are_refused(
+    runs: Path, tmp_path: Path, width: int, variant: str
+) -> None:
+    settings = ModelSettings(layers=1, width=8, heads=1, visual=("resnet152",))
+    widths = {"vggish": 8, "resnet152": 12}
+    trained = {"variants": {"vggish": "raw", "resnet152": ""}}
+    save_encoder(tmp_path / "encoder", Transformer(settings, widths).state_dict(), settings, widths, trained)
+    with Writer(tmp_path / "shards", [Feature("vggish", width, variant), Feature("resnet152", 12)], {}) as writer:
+        writer.add(Video("a_0_10", {"vggish": np.ones((10, width)), "resnet152": np.ones((10, 12))}))
+    with pytest.raises(Refusal, match=f"'vggish' is {width} wide and '{variant}' in .*8 wide and 'raw' in the encoder"):
+        main(config(tmp_path / "encoder", tmp_path / "shards", runs))
+    assert not (tmp_path / "embedded").exists()
