@@ -22,7 +22,7 @@ from shards.dice import Dice
 from shards.schema import SECONDS
 from shards.tables import CATEGORIES
 
-GENERATOR_VERSION = 0
+GENERATOR_VERSION = 1
 """Stands in every corpus and manifest; a change of any number or draw here or in what uses it raises it."""
 CLASSES = len(CATEGORIES) + 75
 """The labelled classes, and those that only unlabelled corpora (and clutter) have."""
@@ -47,14 +47,14 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Strengths:
-    """How hard the world is. `clutter` and `lookalikes` were calibrated once (docs/log.md); all are frozen now."""
+    """How hard the world is: `clutter`, `lookalikes` and `gain` were calibrated once (docs/log.md); all are frozen."""
 
-    clutter: tuple[float, float] = (0.3, 0.15)
+    clutter: tuple[float, float] = (0.35, 0.15)
     """Share of the seconds (audio, visual) in which something unrelated is as strong as an event."""
-    lookalikes: float = 0.4
+    lookalikes: float = 0.35
     """Share of the events that are blurred towards another class of their family, in each modality by itself."""
-    gain: tuple[float, float] = (0.4, 1.2)
-    """Weakest and strongest event."""
+    gain: tuple[float, float] = (0.0, 1.0)
+    """Weakest and strongest event, in each modality by itself; the weakest drown in the background."""
     background: tuple[float, float] = (0.125, 0.375)
     """Weakest and strongest background; it fills the seconds without events."""
     noise: float = 0.12
