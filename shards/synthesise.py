@@ -29,7 +29,7 @@ from shards.dice import Dice
 from shards.labels import DENSE_FILES, FULL_FILE, SPLITS, WEAK_FILES, Tables, feature_id
 from shards.mixtures import draw_sources
 from shards.pack import CORPUS
-from shards.planted import GENERATOR_VERSION, STREAMS, render
+from shards.planted import GENERATOR_VERSION, MODALITIES, STREAMS, render
 from shards.planted_tables import Cast, cast_split, cast_unlabelled, dense, own_tables, real_tables
 from shards.schema import Feature, Video
 from shards.tables import write_dense
@@ -109,7 +109,7 @@ def _write_split(
     if split == "train":
         (out / "truth").mkdir()
         truths = {cast.key: cast.parses for cast in casts}
-        for modality in ("audio", "visual"):
+        for modality in MODALITIES:
             write_dense(out / "truth" / f"train_{modality}.csv", dense(truths, modality))
     if config.layout == "shards" and casts:
         _write_shards(config, identity, out / split, split, spread(partial(_video, config.seed), casts), len(casts))

@@ -62,12 +62,13 @@ class Defects:
         """One paragraph for a person; a sentence saying so when there are no defects."""
         if not (self.unknown or self.empty or self.repeated or self.doubled):
             return "The tables have no defects."
+        labels = list({row.text: row for row in self.doubled}.values())
         return (
             f"The tables have known kinds of defects: {_count(self.unknown, 'dense row')} of ids that no weak table "
             f"knows{_places(self.unknown)}, {_count(self.empty, 'empty or inverted span')}{_places(self.empty)} "
             f"(together {_count(self.dropped, 'row')} dropped), {_count(self.repeated, 'exact repeat')} of a dense row "
-            f"(kept, harmless){_places(self.repeated)} and {_count(self.doubled, 'weak row')} that name a category "
-            f"twice (taken once){_places(self.doubled)}. Everything else is used as it stands."
+            f"(kept, harmless){_places(self.repeated)} and {_count(labels, 'weak label')} with a category named twice "
+            f"(taken once){_places(self.doubled)}. Everything else is used as it stands."
         )
 
 

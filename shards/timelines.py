@@ -22,7 +22,8 @@ from shards.labels import Tables
 from shards.schema import SECONDS
 
 FROZEN = Path(__file__).with_name("llp_statistics.json")
-PRIOR = 4.0  # videos: how much the mean over all classes weighs against a class's own count
+PRIOR = 4.0
+"""How many trials the share of all classes counts for, beside a class's own trials."""
 Parse = Bool[np.ndarray, "category second"]
 Seconds = Bool[np.ndarray, "second"]
 Share = tuple[int, int]  # hits, trials
@@ -118,9 +119,8 @@ def draw_parses(statistics: Statistics, labels: Sequence[int], dice: Dice) -> tu
 def draw_event_seconds(statistics: Statistics, category: int, dice: Dice) -> tuple[Seconds, Seconds]:
     """The seconds in which a class is heard, and those in which it is seen; not both are empty."""
     habits, every = statistics.habits[category], statistics.habits
-    ways = [
-        _smooth((own, sum(habits.ways)), [(h.ways[w], sum(h.ways)) for h in every]) for w, own in enumerate(habits.ways)
-    ]
+    shares = [[(count, sum(h.ways)) for count in h.ways] for h in every]
+    ways = [_smooth(shares[category][way], [share[way] for share in shares]) for way in range(3)]
     way = dice.pick(ways)
     silent = np.zeros(SECONDS, dtype=bool)
     audio = silent if way == 1 else draw_seconds(habits.audio, [h.audio for h in every], dice)
