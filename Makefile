@@ -9,12 +9,12 @@
 # PORT=… moves the UI; RUNS=… names another run root.
 
 PYTHON ?= python3
-FAISS ?= cpu
+FAISS ?= $(shell cat .venv/.faiss 2>/dev/null || echo cpu)
 PORT ?= 5000
 TORCH_INDEX ?=
-RUNS ?= demo/runs
+RUNS ?= runs
 BIN := .venv/bin
-READY := .venv/.installed-$(FAISS)
+READY := .venv/.installed-with-faiss-$(FAISS)
 
 .PHONY: install demo demo-full test check ui
 
@@ -24,7 +24,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	rm -f .venv/.installed-with-faiss-*
+	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu faiss-gpu faiss-gpu-cuvs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(FAISS),test,check]'
+	echo $(FAISS) > .venv/.faiss
 	touch $@
 
 demo: $(READY)

@@ -18,6 +18,7 @@ from launch.world import launched
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused."""
+    arguments = [word for word in arguments if not word.startswith("--local_rank")]  # deepspeed's, if it stands by hand
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from launch.progress import say
+from launch.refusal import Refusal
 from launch.settings import Settings
+from launch.tracking import Tracking
 
-TABLES_HERE = (os.environ.get("LLP_TABLES", ""), "../shared/llp")
-"""Where real LLP tables are looked for; without them the corpus brings tables of its own."""
+TABLES_HERE = Path("../shared/llp")
+"""Where real LLP tables are looked for when LLP_TABLES names no folder; without any the corpus brings its own."""
 KINDS = {"audio": "Audio", "visual": "Visual", "audio_visual": "AV", "type_at_av": "Type@AV", "event_at_av": "Event@AV"}
 
 
@@ -32,8 +35,9 @@ class Config(Settings):
     """Runs the whole chain on a planted corpus and ends with a table of scores."""
 
     size: Literal["small", "full"] = Field("small", description="a seeded subset in minutes, or everything in hours")
-    out: Path = Field(Path("demo"), description="folder for corpus, shards, graph, encoder, parsers, scores and runs")
-    processes: int = Field(2, ge=1, description="processes that pre-train together")
+    out: Path = Field(Path("demo"), description="folder for corpus, shards, graph, encoder, parsers and scores")
+    processes: int = Field(0, ge=0, description="processes that pre-train together; 0: 2, or 1 on a single GPU")
+    tracking: Tracking = Tracking()
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,28 @@ ROWS = (
 def main(config: Config) -> None:
     """Runs every stage in turn; stops with the exit code of the first that fails."""
     size, out, start = SIZES[config.size], config.out, time.monotonic()
+    processes = config.processes or min(2, torch.cuda.device_count() or 2)
     tables = find_tables()
     say(f"Tables: {f'the real LLP tables in {tables}' if tables else 'planted ones, with the statistics of LLP'}.")
-    for stage, arguments in chain(size, out, tables, config.processes):
-        run(stage, [*arguments, "--tracking.root", str(out / "runs"), "--replace", "True"])
+    for stage, arguments in chain(size, out, tables, processes):
+        run(stage, [*arguments, "--tracking.root", str(config.tracking.root), "--replace", "True"])
     show(out, config.size, bool(tables))
-    say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The runs in MLflow: `make ui`, then")
-    say("http://127.0.0.1:5000")
+    say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes.")
+    say(f"The runs are in MLflow: `make ui RUNS={config.tracking.root}`, then http://127.0.0.1:5000")
 
 
 def find_tables() -> Path | None:
-    """The first place that holds real LLP tables, or None."""
-    found = (Path(place) for place in TABLES_HERE if place and Path(place, "AVVP_train.csv").exists())
-    return next(found, None)
+    """The real LLP tables: the folder LLP_TABLES names, else `TABLES_HERE`; None where there are none.
+
+    Raises Refusal when LLP_TABLES names a folder without them.
+    """
+    named = os.environ.get("LLP_TABLES")
+    folder = Path(named) if named else TABLES_HERE
+    if (folder / "AVVP_train.csv").exists():
+        return folder
+    if named:
+        raise Refusal(f"LLP_TABLES must name the folder of LLP's tables, but '{named}' has none: mend it or unset it.")
+    return None
 
 
 def chain(size: Size, out: Path, tables: Path | None, processes: int) -> list[tuple[str, list[str]]]:

@@ -12,9 +12,13 @@ from pydantic import Field
 
 from launch.progress import say
 from launch.settings import Settings
+from launch.world import check_devices
 
 MODULE = "launch"
 """What every rank runs: `python -m launch STAGE …`."""
+
+FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a run from outside: a scheduler, Ctrl-C, a closed terminal."""
 
 
 class Job(Settings):
@@ -28,13 +32,14 @@ def start(stage: str, arguments: Sequence[str], job: Job) -> int:
     """Runs `python -m launch STAGE …` as `job.processes` ranks under the deepspeed launcher; returns its exit code.
 
     The ranks read the same arguments, which the caller has validated, and keep to 127.0.0.1. The launcher hands no
-    signal on, and leaves its ranks behind when it is killed: so they form a session of their own, and an interrupt
-    or SIGTERM that reaches this process is sent to all of it.
+    signal on, and leaves its ranks behind when it is killed: so they form a session of their own, and an interrupt,
+    SIGTERM or SIGHUP that reaches this process is sent to all of it.
     """
+    check_devices(job.processes)
     command = [*launcher(job), "--module", MODULE, stage, *arguments]
     say(f"Starting {job.processes} processes of `python -m launch {' '.join([stage, *arguments])}`.")
     child = subprocess.Popen(command, env=os.environ | environment(job), start_new_session=True)
-    handlers = {number: signal.signal(number, _passed_to(child)) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.signal(number, _passed_to(child)) for number in FATAL}
     try:
         code = child.wait()
     finally:

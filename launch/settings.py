@@ -49,8 +49,8 @@ def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: 
         default=_construct(model, values),
         config=(tyro.conf.FlagConversionOff,),
         use_underscores=True,
-        prog=prog,
-        description=model.__doc__,
+        prog=f"{prog} [FILE.toml …]",
+        description=f"{model.__doc__} Settings come from the TOML files, later ones win, then from these options.",
     )
 
 
@@ -78,7 +78,7 @@ def _read_toml(file: Path, model: type[Settings]) -> dict[str, Any]:
         values = tomllib.loads(file.read_text())
     except OSError as error:
         raise Refusal(f"A settings file must be readable, but '{file}' is not: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refusal(f"A settings file must be TOML, but '{file}' is not: {error}.") from None
     _check_keys(values, model, str(file), "")
     return values

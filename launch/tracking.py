@@ -33,7 +33,7 @@ class Tracking(Settings):
 
     root: Path = Field(Path("runs"), description="folder of the MLflow store (mlflow.db) and its artifacts")
     experiment: str = Field("soundsight", description="MLflow experiment that holds the run")
-    name: str | None = Field(None, description="name of the run; the stage's name when absent")
+    name: str = Field("", description="what the run is called after its stage, such as a config's name")
 
     @property
     def uri(self) -> str:
@@ -84,7 +84,7 @@ class Record:
 def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True) -> Iterator[Record]:
     """One MLflow run around a stage; it holds the resolved settings and ends with a truthful status.
 
-    FINISHED at a clean end, FAILED on an exception, KILLED on an interrupt, SIGTERM or any other asked-for exit.
+    FINISHED at a clean end, FAILED on an exception, KILLED on an interrupt, SIGTERM, SIGHUP or an asked-for exit.
     """
     if not leads:
         yield Record(None)
@@ -115,7 +115,7 @@ def _start(tracking: Tracking, stage: str) -> tuple["MlflowClient", str]:
         found = client.get_experiment_by_name(tracking.experiment)
         artifacts = (tracking.root.absolute() / "artifacts").as_uri()
         experiment = found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
-    created = client.create_run(experiment, run_name=tracking.name or stage, tags={"stage": stage})
+    created = client.create_run(experiment, run_name=f"{stage} {tracking.name}".strip(), tags={"stage": stage})
     return client, created.info.run_id
 
 
@@ -137,17 +137,19 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object
 
 @contextlib.contextmanager
 def _terminated_as_exit() -> Iterator[None]:
-    """While inside, SIGTERM raises SystemExit(143), so that `finally` blocks run and the status is written."""
+    """While inside, SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks run and the status is written.
+
+    A stage that handles one of them itself keeps its handler.
+    """
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL:  # a stage that handles SIGTERM itself keeps its handler
-        yield
-        return
-    signal.signal(signal.SIGTERM, leave)
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -34,6 +34,7 @@ class World:
         on every rank. Raises Refusal when the variables contradict each other.
         """
         rank, size, local_rank = _read_environment()
+        check_devices(local_rank + 1)
         device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -64,6 +65,15 @@ def launched() -> bool:
     return "RANK" in os.environ or "WORLD_SIZE" in os.environ
 
 
+def check_devices(processes: int) -> None:
+    """Raises Refusal when this machine has GPUs, but fewer than there are processes to share them."""
+    if torch.cuda.is_available() and processes > torch.cuda.device_count():
+        raise Refusal(
+            f"Every process must have a GPU of its own, but {processes} are asked for on a machine with "
+            f"{torch.cuda.device_count()}: lower job.processes, or hide the GPUs (CUDA_VISIBLE_DEVICES='') to use CPUs."
+        )
+
+
 def _read_environment() -> tuple[int, int, int]:
     if not launched():
         return 0, 1, 0
@@ -82,7 +92,7 @@ def _read_environment() -> tuple[int, int, int]:
 
 
 def _join(rank: int, size: int, backend: str) -> None:
-    if size == 1 and "MASTER_ADDR" not in os.environ:
+    if not launched():
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     else:
         dist.init_process_group(backend, init_method="env://", rank=rank, world_size=size, timeout=TIMEOUT)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
@@ -14,8 +15,9 @@ LLP_NAMES = {"vggish": "vggish", "res152": "resnet152", "r2plus1d_18": "r2plus1d
 """LLP's folder names → feature names; any other folder is a feature of its own name."""
 WIDTHS = {"vggish": 128, "resnet152": 2048, "r2plus1d_18": 512}
 """Widths that are known; any other feature takes the width of its first file."""
-QUANTISED, RAW = "quantised", "raw"
-"""Variants of VGGish that are told apart by their values: codes 0..255, and real numbers."""
+RAW, SIGNED, QUANTISED = "raw", "signed", "quantised"
+"""Variants of VGGish that are told apart by their values: after the last ReLU, with negative values (PCA'd, or before
+the ReLU), and codes 0..255."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,14 @@ class ArrayFolder:
     @classmethod
     def open(cls, path: Path, dtype: str) -> "ArrayFolder":
         """The folder with its feature as the first file shows it (width, variant); refuses an empty folder."""
-        first = next(iter(sorted(path.glob("*.npy"))), None)
-        if first is None:
+        files = sorted(path.glob("*.npy"))
+        if not files:
             raise Refusal(f"A feature folder must hold .npy files, but '{path}' holds none: give the folder above it.")
-        name = LLP_NAMES.get(path.name, path.name)
-        array = load_array(first)
+        name, array = LLP_NAMES.get(path.name, path.name), load_array(files[0])
         width = WIDTHS.get(name) or int(array.shape[1])
         source = f"{path.name}/<id>.npy, {array.shape[0] // SECONDS or 1} row(s) a second"
-        return cls(path, Feature(name, width, variant_of(name, array), source, dtype))
+        variant = next(filter(None, (variant_of(load_array(file)) for file in files)), RAW) if name == "vggish" else ""
+        return cls(path, Feature(name, width, variant, source, dtype))
 
     def file(self, identity: str) -> Path:
         """Where the feature of a video lies; `identity` is the key without its two times, or the whole stem."""
@@ -46,7 +48,7 @@ class ArrayFolder:
 
         ResNet-152 comes as 8 rows a second; HAN's linear layer is applied to each and averaged, so averaging first
         is the same and 8 times smaller. Raises Refusal naming the file for a wrong shape, NaN, infinity, a pickle or
-        another variant than the folder's first file.
+        another variant than the folder's other files.
         """
         file, feature = self.file(identity), self.feature
         array = load_array(file)
@@ -61,8 +63,8 @@ class ArrayFolder:
                 f"Feature values must be finite, but '{file}' holds {array[row, column]} at row {row}, "
                 f"column {column}: extract it again."
             )
-        variant = variant_of(feature.name, array)
-        if variant != feature.variant:
+        variant = variant_of(array) if feature.variant else None
+        if variant and variant != feature.variant:
             raise Refusal(
                 f"A corpus must hold one variant of '{feature.name}', but '{file}' is {variant} and others are "
                 f"{feature.variant}: extract all of them the same way."
@@ -81,15 +83,20 @@ def open_folders(parent: Path, names: Sequence[str], dtype: str) -> list[ArrayFo
     return [ArrayFolder.open(path, dtype) for path in paths]
 
 
+def stems(folders: Iterable[ArrayFolder]) -> list[str]:
+    """The names, without suffix, of all videos that any of the folders holds a feature of; sorted."""
+    return sorted({file.stem for folder in folders for file in folder.path.glob("*.npy")})
+
+
 def check_present(folders: Iterable[ArrayFolder], identities: Sequence[str]) -> None:
     """Raises Refusal naming the first missing file, and how many are missing, unless every file is there."""
     for folder in folders:
-        there = {path.name for path in folder.path.glob("*.npy")}
-        missing = [identity for identity in identities if f"{identity}.npy" not in there]
+        there = set(stems([folder]))
+        missing = [identity for identity in identities if identity not in there]
         if missing:
             raise Refusal(
                 f"Every video must have every feature, but '{folder.file(missing[0])}' is missing "
-                f"({len(missing)} of {len(identities)} are): extract it, or take its videos out of the tables."
+                f"({len(missing)} of {len(identities)} are): extract it, or leave its video out."
             )
 
 
@@ -97,7 +104,7 @@ def load_array(file: Path) -> Float[np.ndarray, "row width"]:
     """A two-dimensional .npy array as float32; never unpickles. Raises Refusal naming the file."""
     try:
         array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise Refusal(
             f"A feature file must be a plain .npy array, but '{file}' is not ({error}): "
             "save it with numpy.save, without objects in it."
@@ -110,9 +117,10 @@ def load_array(file: Path) -> Float[np.ndarray, "row width"]:
     return array.astype(np.float32)
 
 
-def variant_of(name: str, array: Float[np.ndarray, "row width"]) -> str:
-    """Which VGGish an array is: codes 0..255 are `quantised`, anything else `raw`; other features have no variants."""
-    if name != "vggish":
-        return ""
-    codes = array.max(initial=0) > 1 and array.min(initial=0) >= 0 and array.max(initial=0) <= 255
-    return QUANTISED if codes and np.array_equal(array, np.round(array)) else RAW
+def variant_of(array: Float[np.ndarray, "row width"]) -> str | None:
+    """Which VGGish an array is: `raw`, `signed` or `quantised`; None where its values do not tell (only 0 and 1)."""
+    if not array.size or np.isin(array, (0, 1)).all():
+        return None
+    if array.min() < 0:
+        return SIGNED
+    return QUANTISED if array.max() <= 255 and np.array_equal(array, np.round(array)) else RAW

@@ -76,9 +76,7 @@ class Manifest:
             index = json.loads(path.read_text())
             version = index.get("soundsight")
         except FileNotFoundError:
-            raise Refusal(
-                f"A shard set must hold {NAME}, but '{folder}' does not: give the folder pack wrote."
-            ) from None
+            raise Refusal(f"A shard set must hold {NAME}, but '{folder}' does not: {_nearby(folder)}.") from None
         except (ValueError, AttributeError) as error:
             raise Refusal(f"A manifest must be JSON, but '{path}' is damaged ({error}): pack again.") from None
         if version != SCHEMA:
@@ -107,3 +105,9 @@ class Manifest:
 
 def _entry(shard: Shard) -> dict[str, Any]:
     return {"url": shard.file, "nsamples": shard.videos, "filesize": shard.bytes, "sha256": shard.sha256}
+
+
+def _nearby(folder: Path) -> str:
+    """What to give instead of a folder that is no shard set."""
+    sets = ", ".join(f"'{path.parent}'" for path in sorted(folder.glob(f"*/{NAME}")))
+    return f"name one of its sets, {sets}" if sets else "give the folder that pack or export wrote"

@@ -47,9 +47,12 @@ class Order:
 
 @lru_cache(maxsize=2)
 def _permutation(identity: str, videos: int) -> NDArray[np.int64]:
-    """Kept for the epoch at hand and its neighbour, so that a step costs a slice; read only."""
+    """Kept for the epoch at hand and its neighbour, so that a step costs a slice; read only.
+
+    Sorts raw PCG64 words, which numpy guarantees to stay; what `Generator.permutation` draws may change with numpy.
+    """
     state = int.from_bytes(hashlib.sha256(identity.encode()).digest(), "big")
-    order = np.random.Generator(np.random.PCG64(state)).permutation(videos)
+    order = np.argsort(np.random.PCG64(state).random_raw(videos), kind="stable").astype(np.int64)
     order.flags.writeable = False
     return order
 

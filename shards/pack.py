@@ -17,7 +17,7 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
-from shards.arrays import ArrayFolder, check_present, open_folders
+from shards.arrays import ArrayFolder, check_present, open_folders, stems
 from shards.labels import SPLITS, Tables, feature_id
 from shards.manifest import Manifest
 from shards.schema import SECONDS, Video, check_key
@@ -36,10 +36,12 @@ class Config(Settings):
         description="folder of LLP's tables: which videos, in which split; every video there is when absent",
     )
     out: Path = Field(description="folder to write: a shard set a split, or one set without tables")
-    folders: tuple[str, ...] = Field((), description="names of the feature folders to pack; all of them when empty")
+    folders: tuple[str, ...] = Field(
+        (), description="names of the feature folders to pack; none named: all that hold .npy files"
+    )
     dtype: Literal["float16", "float32"] = Field("float16", description="how values are stored")
     videos_per_shard: int = Field(1000, ge=1, description="videos a tar (54 kB a video with LLP's features)")
-    replace: bool = Field(False, description="whether an output folder that is there already may be replaced")
+    replace: bool = Field(False, description="whether the result may replace the one already in out")
     tracking: Tracking = Tracking()
 
 
@@ -66,24 +68,40 @@ def main(config: Config) -> None:
 def _sets(config: Config, folders: Sequence[ArrayFolder]) -> dict[str, dict[str, str]]:
     """The videos of each shard set: name → key → name of its feature files without suffix."""
     if config.tables is None:
-        stems = sorted(path.stem for path in folders[0].path.glob("*.npy"))
-        keys = [_key_without_table(stem) for stem in stems]
-        for key in keys:
-            check_key(key, f"'{folders[0].path}'")
-        say(f"No tables: packing all {len(keys)} videos into one shard set.")
-        return {"": dict(zip(keys, stems, strict=True))}
+        videos = _videos_without_tables(folders)
+        say(f"No tables: packing all {len(videos)} videos into one shard set.")
+        return {"": videos}
     tables = Tables.load(config.tables)
     say(f"Read the tables in '{config.tables}'. {tables.defects.report()}")
-    return {split: {key: feature_id(key) for key in tables.keys(split)} for split in SPLITS if tables.keys(split)}
+    sets = {split: {key: feature_id(key) for key in tables.keys(split)} for split in SPLITS if tables.keys(split)}
+    seen: dict[str, str] = {}
+    for key, identity in ((key, identity) for videos in sets.values() for key, identity in videos.items()):
+        if identity in seen:
+            raise Refusal(
+                f"Every video must have feature files of its own, but '{seen[identity]}' and '{key}' in "
+                f"'{config.tables}' would both read '{identity}.npy': take one of them out of the tables."
+            )
+        seen[identity] = key
+    return sets
 
 
-def _key_without_table(stem: str) -> str:
-    """The stem where it ends in `_<start>_<end>`, else the stem as a video's first ten seconds."""
-    try:
-        feature_id(stem)
-    except Refusal:
-        return f"{stem}_0_{SECONDS}"
-    return stem
+def _videos_without_tables(folders: Sequence[ArrayFolder]) -> dict[str, str]:
+    """Key → stem of every video of any folder; a stem that does not end in `_<start>_<end>` starts at 0."""
+    videos: dict[str, str] = {}
+    for stem in stems(folders):
+        try:
+            feature_id(stem)
+            key = stem
+        except Refusal:
+            key = f"{stem}_0_{SECONDS}"
+        check_key(key, f"'{folders[0].path.parent}'")
+        if key in videos:
+            raise Refusal(
+                f"A key must be unique, but '{videos[key]}.npy' and '{stem}.npy' in '{folders[0].path.parent}' both "
+                f"stand for '{key}': rename one."
+            )
+        videos[key] = stem
+    return videos
 
 
 def _pack(config: Config, out: Path, name: str, videos: Mapping[str, str], folders: Sequence[ArrayFolder]) -> Manifest:
@@ -98,5 +116,8 @@ def _pack(config: Config, out: Path, name: str, videos: Mapping[str, str], folde
 
 def _corpus(features: Path) -> Any:
     """What the generator says of itself, or None for features that were not generated."""
-    path = features.parent / CORPUS
-    return json.loads(path.read_text()) if path.exists() else None
+    path = features.resolve().parent / CORPUS
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise Refusal(f"'{path}' must be the JSON that synthesise wrote, but is not ({error}): remove it.") from None

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.manifest import NAME, Manifest, Shard
 from shards.schema import SECONDS, Video, check_features, key_of
@@ -60,7 +61,9 @@ class Shards:
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
-        """Every video's place in its tar, in stored order; found by walking the tar headers once."""
+        """Every video's place in its tar, in stored order; checks each shard's sha256 and walks its headers, once."""
+        for shard in self.manifest.shards:
+            _check_digest(self.folder / shard.file, shard)
         found = [
             member
             for number, shard in enumerate(self.manifest.shards)
@@ -103,8 +106,9 @@ class Shards:
         return {name: self._stack(name, videos) for name in names}
 
     def stream(self) -> Iterator[Video]:
-        """Every video in stored order, read sequentially; the count of each shard is checked against the manifest."""
+        """Every video in stored order, read sequentially; sha256 and count of each shard are checked."""
         for shard in self.manifest.shards:
+            _check_digest(self.folder / shard.file, shard)
             count = 0
             for stem, payload in _samples(self.folder / shard.file):
                 yield self._video(key_of(stem), payload, shard.file)
@@ -162,6 +166,15 @@ def _check_size(path: Path, shard: Shard) -> None:
         )
 
 
+def _check_digest(path: Path, shard: Shard) -> None:
+    found = sha256_file(path)
+    if found != shard.sha256:
+        raise Refusal(
+            f"A shard must have its manifest's sha256 ({shard.sha256[:12]}…), but '{path}' has {found[:12]}…: "
+            "it was altered since; copy it again, or pack again."
+        )
+
+
 def _index(path: Path, shard: Shard, number: int) -> list[Member]:
     members = []
     try:
@@ -195,12 +208,12 @@ def _samples(path: Path) -> Iterator[tuple[str, bytes]]:
                 if set(content) != {SUFFIX[1:]}:
                     _check_member(path, f"{sample['__key__']}.{next(iter(content))}")
                 yield sample["__key__"], content[SUFFIX[1:]]
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # webdataset's word for a doubled member
         raise Refusal(_damaged(path, error)) from None
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"A shard must be a whole tar, but '{path}' is damaged ({error}): copy it again, or pack again."
+    return f"A shard must be a whole tar, but '{path}' is damaged ({error.args[0]}): copy it again, or pack again."
 
 
 def _miscounted(path: Path, shard: Shard, found: int) -> str:

@@ -13,7 +13,7 @@ from shards.read import open_sets
 
 TINY = demo.Size(
     corpus=("--train", "40", "--validation", "12", "--test", "12", "--resnet_rows", "10"),
-    unlabelled=0,
+    unlabelled=40,
     pretrain=("--epochs", "1"),
     training=("--training.epochs", "1"),
 )
@@ -24,8 +24,9 @@ def out(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPat
     """The folder of a demo that ran from the first stage to the table."""
     folder = tmp_path_factory.mktemp("demo")
     monkeymodule.setitem(demo.SIZES, "small", TINY)
-    monkeymodule.setattr(demo, "TABLES_HERE", ())
-    demo.main(demo.Config(size="small", out=folder, processes=2))
+    monkeymodule.setattr(demo, "TABLES_HERE", folder / "none")
+    monkeymodule.delenv("LLP_TABLES", raising=False)
+    demo.main(demo.Config(size="small", out=folder, processes=2, tracking=Tracking(root=folder / "runs")))
     return folder
 
 
@@ -47,6 +48,19 @@ def test_every_stage_leaves_its_files(out: Path) -> None:
         assert all(0 <= scores[level][kind] <= 100 for level in ("segment", "event") for kind in demo.KINDS)
         assert "subset: not comparable with the paper" in scores["protocol"]["coverage"]
         assert (out / "scores" / row.config / "categories.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_names_its_rows_and_what_it_may_be_compared_with(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.show(out, "small", real=False)
+    shown = capsys.readouterr().out
+    assert "subset: not comparable with the paper" in shown
+    for row in demo.ROWS:
+        scores = json.loads((out / "scores" / row.config / "scores.json").read_text())
+        line = next(line for line in shown.splitlines() if row.name in line)
+        assert f"{scores['segment']['audio']:.1f}" in line
+        assert f"{scores['event']['event_at_av']:.1f}" in line
 
 
 def test_embeddings_are_shards_of_the_same_videos(out: Path) -> None:

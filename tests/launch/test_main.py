@@ -1,6 +1,7 @@
 """`python -m launch`: stages by name, refusals in one sentence, ranks under the real deepspeed launcher."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,20 @@ from launch import stage
 from launch.__main__ import main
 from launch.job import Job, environment, start
 from launch.refusal import Refusal
+from launch.settings import Settings
 from launch.world import World
 
 ROOT = Path(__file__).parents[2]
+MEET = """
+import sys, pathlib, torch, torch.distributed as dist
+from launch.world import World
+world = World.from_environment(5)
+total = torch.tensor([world.rank + 1.0])
+dist.all_reduce(total)
+pathlib.Path(sys.argv[2], str(world.rank)).write_text(f'{world.size} {total.item()}')
+world.close()
+"""
+"""A stage of the tests' own: ranks that add up their numbers and write down the sum."""
 
 
 def test_without_a_stage_the_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,12 +40,25 @@ def test_every_stage_has_settings_with_a_description_each(name: str, capsys: pyt
     with pytest.raises(SystemExit) as leaving:
         main([name, "--help"])
     assert leaving.value.code == 0
-    assert f"python -m launch {name}" in capsys.readouterr().out
+    assert f"python -m launch {name} [FILE.toml …]" in capsys.readouterr().out
     config_class, _ = stage.find(name).load()
-    assert config_class.__doc__
-    for key, field in config_class.model_fields.items():
-        nested = isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields")
-        assert field.description or nested, f"{name}: setting '{key}' has no description"
+    assert undescribed(config_class) == []
+
+
+def undescribed(model: type[Settings]) -> list[str]:
+    """The settings of a class, and of those it holds, that say nothing of what they mean."""
+    inner = [
+        field.annotation
+        for field in model.model_fields.values()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+    ]
+    own = [
+        f"{model.__name__}.{key}"
+        for key, field in model.model_fields.items()
+        if not field.description and field.annotation not in inner
+    ]
+    silent = [] if model.__doc__ else [model.__name__]
+    return [*silent, *own, *(each for one in inner for each in undescribed(one))]
 
 
 def test_a_misspelt_stage_is_refused_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,23 +97,35 @@ def test_ranks_start_under_the_deepspeed_launcher_and_their_exit_code_comes_back
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage named in a module of the test's own is started as two ranks that meet, write, and leave with 3."""
-    (tmp_path / "meet.py").write_text(
-        "import os, sys, pathlib, torch, torch.distributed as dist\n"
-        "from launch.world import World\n"
-        "world = World.from_environment(5)\n"
-        "total = torch.tensor([world.rank + 1.0])\n"
-        "dist.all_reduce(total)\n"
-        "pathlib.Path(sys.argv[2], str(world.rank)).write_text(f'{world.size} {total.item()}')\n"
-        "world.close()\n"
-        "sys.exit(3)\n"
-    )
+    (tmp_path / "meet.py").write_text(MEET + "sys.exit(3)\n")
     monkeypatch.setattr("launch.job.MODULE", "meet")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     assert start("pretrain", [str(tmp_path)], Job(processes=2)) == 3
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["2 3.0", "2 3.0"]
 
 
-def test_a_terminated_launcher_takes_its_ranks_with_it(tmp_path: Path) -> None:
+def test_the_same_module_runs_as_ranks_of_torchrun(tmp_path: Path) -> None:
+    (tmp_path / "meet.py").write_text(MEET)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "meet"]
+    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    subprocess.run([*command, "pretrain", str(tmp_path)], env=os.environ | paths, check=True, timeout=120)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["2 3.0", "2 3.0"]
+
+
+def test_deepspeeds_own_argument_is_not_taken_for_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--local_rank=0", "pretrian"]) == 2
+    assert "did you mean 'pretrain'?" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(Refusal, match=r"2 are asked for on a machine with 1: lower job\.processes"):
+        start("pretrain", [], Job(processes=2))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_launcher_takes_its_ranks_with_it(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "wait.py").write_text(
         "import os, sys, time, pathlib\n"
         "pathlib.Path(sys.argv[2], os.environ['RANK']).write_text(str(os.getpid()))\n"
@@ -101,7 +138,7 @@ def test_a_terminated_launcher_takes_its_ranks_with_it(tmp_path: Path) -> None:
     paths = f"{tmp_path}{os.pathsep}{ROOT}"
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}) as parent:
         pids = _wait_for_ranks(tmp_path)
-        parent.terminate()
+        parent.send_signal(number)
         assert parent.wait(timeout=60) != 0
     for pid in pids:
         assert not _alive(pid)

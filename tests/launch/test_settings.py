@@ -103,6 +103,12 @@ def test_a_value_that_breaks_a_rule_is_refused_by_place(tmp_path: Path, text: st
         read(toml(tmp_path, "a.toml", text))
 
 
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'shards = "\xff"')
+    with pytest.raises(Refusal, match=r"must be TOML, but .*a\.toml"):
+        read(tmp_path / "a.toml")
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="must be readable"):
         read(tmp_path / "none.toml")
@@ -121,4 +127,11 @@ def test_help_shows_every_setting_with_meaning_and_default(capsys: pytest.Captur
     shown = capsys.readouterr().out
     for name in names(Config):
         assert f"--{name}" in shown
-    assert "learning rate (default: 0.0003)" in " ".join(shown.replace("│", " ").split())
+    words = " ".join(shown.replace("│", " ").split())
+    assert "[FILE.toml …]" in words
+    for meaning in (
+        "folder of shards (required)",
+        "learning rate (default: 0.0003)",
+        "passes over the data (default: 7)",
+    ):
+        assert meaning in words

@@ -65,9 +65,19 @@ def _terminate() -> None:
     signal.pause()
 
 
+def _hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+    signal.pause()
+
+
 @pytest.mark.parametrize(
     ("death", "raised", "status"),
-    [(_fail, ValueError, "FAILED"), (_interrupt, KeyboardInterrupt, "KILLED"), (_terminate, SystemExit, "KILLED")],
+    [
+        (_fail, ValueError, "FAILED"),
+        (_interrupt, KeyboardInterrupt, "KILLED"),
+        (_terminate, SystemExit, "KILLED"),
+        (_hang_up, SystemExit, "KILLED"),
+    ],
 )
 def test_a_run_that_dies_says_how(
     tracking: Tracking, death: Callable[[], None], raised: type[BaseException], status: str

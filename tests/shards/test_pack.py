@@ -76,6 +76,30 @@ def test_without_tables_every_video_goes_into_one_set(corpus: Path, runs: Path) 
     assert sorted(keys) == ["-bbbbbbbbbb_0_10", "_dddddddddd_0_10", "ccccccccccc_0_10", "own clip_3_13"]
 
 
+def test_without_tables_a_video_that_only_some_folders_hold_is_missed(corpus: Path, runs: Path) -> None:
+    (corpus / "feats" / "r2plus1d_18" / "ccccccccccc.npy").unlink()
+    with pytest.raises(Refusal, match=r"r2plus1d_18/ccccccccccc\.npy' is missing \(1 of 4 are\)"):
+        run(corpus, runs, tables=None)
+
+
+def test_without_tables_two_files_of_one_key_are_both_named(corpus: Path, runs: Path) -> None:
+    for folder in WIDTHS:
+        (corpus / "feats" / folder / "ccccccccccc_0_10.npy").hardlink_to(corpus / "feats" / folder / "ccccccccccc.npy")
+    with pytest.raises(Refusal, match=r"'ccccccccccc\.npy' and 'ccccccccccc_0_10\.npy'.* stand for 'ccccccccccc_0_10'"):
+        run(corpus, runs, tables=None)
+    assert not (corpus / "out").exists()
+
+
+def test_two_keys_that_would_read_the_same_files_are_both_named(corpus: Path, runs: Path) -> None:
+    for name in ("AVVP_test_pd.csv", "AVVP_dataset_full.csv"):
+        table = corpus / "tables" / name
+        table.write_text(table.read_text() + "ccccccccccc_50_60\tSpeech\n")
+    with pytest.raises(
+        Refusal, match=r"'ccccccccccc_30_40' and 'ccccccccccc_50_60'.*would both read 'ccccccccccc\.npy'"
+    ):
+        run(corpus, runs)
+
+
 def test_any_named_folder_is_a_feature_of_its_own_name(corpus: Path, runs: Path) -> None:
     (corpus / "feats" / "clap").mkdir()
     for keys in SPLIT_KEYS.values():
@@ -85,11 +109,29 @@ def test_any_named_folder_is_a_feature_of_its_own_name(corpus: Path, runs: Path)
     assert list(Shards.open(corpus / "out" / "train").manifest.features) == ["clap", "vggish"]
 
 
-def test_the_generator_of_the_corpus_is_named_in_the_manifest(corpus: Path, runs: Path) -> None:
+def test_the_generator_of_the_corpus_is_named_in_the_manifest(
+    corpus: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (corpus / "corpus.json").write_text(json.dumps({"generator": "planted", "version": 1}))
-    run(corpus, runs)
+    monkeypatch.chdir(corpus / "feats")
+    run(corpus, runs, features=Path())
     source = Shards.open(corpus / "out" / "train").manifest.source
     assert source == {"stage": "pack", "split": "train", "corpus": {"generator": "planted", "version": 1}}
+
+
+def test_a_damaged_word_of_the_generator_is_refused(corpus: Path, runs: Path) -> None:
+    (corpus / "corpus.json").write_text("{")
+    with pytest.raises(Refusal, match=r"corpus\.json' must be the JSON that synthesise wrote"):
+        run(corpus, runs)
+
+
+def test_a_silent_video_fits_every_variant_of_vggish(corpus: Path, runs: Path) -> None:
+    for name in ("aaaaaaaaaaa", "-bbbbbbbbbb", "_dddddddddd"):
+        codes = np.random.default_rng(2).integers(0, 256, (10, 128)).astype(np.float32)
+        np.save(corpus / "feats" / "vggish" / f"{name}.npy", codes)
+    np.save(corpus / "feats" / "vggish" / "ccccccccccc.npy", np.zeros((10, 128), np.float32))
+    run(corpus, runs)
+    assert Shards.open(corpus / "out" / "train").manifest.features["vggish"].variant == "quantised"
 
 
 def test_the_same_corpus_gives_the_same_shards(corpus: Path, runs: Path) -> None:
@@ -122,6 +164,10 @@ def _garbage(feats: Path) -> None:
     (feats / "vggish" / "ccccccccccc.npy").write_bytes(b"not an array")
 
 
+def _zip(feats: Path) -> None:
+    (feats / "vggish" / "ccccccccccc.npy").write_bytes(b"PK\x03\x04 but no archive")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -134,6 +180,8 @@ def _garbage(feats: Path) -> None:
         (_save(_with(-np.inf)), r"ccccccccccc.npy' holds -inf at row 4"),
         (_save(_with(1e30)), r"holds inf at second 4, column 7 \(as float16\)"),
         (_save(np.array([[{}]], dtype=object), allow_pickle=True), r"plain .npy array, but .*ccccccccccc.npy' is not"),
+        (_zip, r"plain .npy array, but .*ccccccccccc.npy' is not"),
+        (_save(-_with(1.0)), r"one variant of 'vggish', but .*is signed and others are raw"),
         (_garbage, r"plain .npy array, but .*ccccccccccc.npy' is not"),
         (
             _save(np.arange(1280.0).reshape(10, 128) % 256),

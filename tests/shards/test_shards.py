@@ -14,6 +14,7 @@ from safetensors.numpy import load
 
 from launch.digest import sha256_file
 from launch.refusal import Refusal
+from shards.manifest import Manifest, Shard
 from shards.read import Shards, open_sets
 from shards.schema import Feature, Video, check_key, key_of, stem_of
 from shards.write import Writer
@@ -207,6 +208,28 @@ def _damage_payload(path: Path) -> None:
     _overwrite(path, second, b"\xff" * 8)
 
 
+def _flip_a_value(path: Path) -> None:
+    with tarfile.open(path) as tar:
+        second = tar.getmembers()[1]
+    _overwrite(path, second.offset_data + second.size - 1, b"\x3f")
+
+
+def _double(path: Path) -> None:
+    with tarfile.open(path) as tar:
+        first, second = tar.getmembers()
+    content = path.read_bytes()
+    _overwrite(path, second.offset, content[first.offset : second.offset])
+
+
+def _reseal(folder: Path) -> Shards:
+    """The set with a manifest that agrees with its damaged shard, as a foreign writer would leave it."""
+    found = Manifest.read(folder)
+    path = folder / found.shards[0].file
+    first = Shard(path.name, found.shards[0].videos, path.stat().st_size, sha256_file(path))
+    Manifest(found.features, (first, *found.shards[1:]), found.source).write(folder)
+    return Shards.open(folder)
+
+
 def _other_suffix(path: Path) -> None:
     _overwrite(path, 0, b"-Ab_0_10.pickle" + b"\0" * 20)
     header = bytearray(path.read_bytes()[:512])
@@ -214,22 +237,37 @@ def _other_suffix(path: Path) -> None:
     _overwrite(path, 148, f"{sum(header):06o}\0 ".encode())
 
 
-@pytest.mark.parametrize("read", [lambda s: list(s.stream()), lambda s: [s.read(i) for i in range(len(s))]])
+READERS = [lambda s: list(s.stream()), lambda s: [s.read(i) for i in range(len(s))]]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("damage", [_flip_a_value, _damage_header, _damage_payload])
+def test_a_shard_that_was_altered_is_named_by_every_reader(
+    tmp_path: Path, read: Callable[[Shards], object], damage: Callable[[Path], None]
+) -> None:
+    shards = write(tmp_path / "set")
+    damage(tmp_path / "set" / "000000.tar")
+    with pytest.raises(Refusal, match=r"manifest's sha256 .*000000\.tar' has .*altered since"):
+        read(shards)
+
+
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (_damage_header, r"000000.tar' (is damaged|holds 1 instead of 2)"),
         (_damage_payload, r"'AP0061o0Nvk_101.8_111.8' in .*000000.tar' is damaged"),
         (_other_suffix, r"<stem>.safetensors, but .*000000.tar' holds '-Ab_0_10.pickle'"),
+        (_double, r"'-Ab_0_10' is twice in|000000.tar' is damaged \(.?-Ab_0_10.safetensors: duplicate"),
     ],
 )
-def test_damage_inside_a_shard_is_named_by_every_reader(
+def test_a_shard_that_was_written_badly_is_named_by_every_reader(
     tmp_path: Path, read: Callable[[Shards], object], damage: Callable[[Path], None], message: str
 ) -> None:
-    shards = write(tmp_path / "set")
+    write(tmp_path / "set")
     damage(tmp_path / "set" / "000000.tar")
     with pytest.raises(Refusal, match=message):
-        read(shards)
+        read(_reseal(tmp_path / "set"))
 
 
 def test_sets_are_opened_alone_or_by_the_names_of_their_folders(tmp_path: Path) -> None:
@@ -237,5 +275,7 @@ def test_sets_are_opened_alone_or_by_the_names_of_their_folders(tmp_path: Path) 
     write(tmp_path / "all" / "test")
     assert list(open_sets(tmp_path / "all")) == ["test", "train"]
     assert list(open_sets(tmp_path / "all" / "train")) == [""]
+    with pytest.raises(Refusal, match=r"name one of its sets, '.*/all/test', '.*/all/train'"):
+        Shards.open(tmp_path / "all")
     with pytest.raises(Refusal, match=r"must hold manifest\.json, or subfolders that do"):
         open_sets(tmp_path)
