@@ -45,8 +45,6 @@ class Size:
     """How much of everything, as words of the stages' own settings."""
 
     corpus: tuple[str, ...]
-    unlabelled: int
-    """Videos of the unlabelled corpus that the encoder learns from; 0: it learns from the training split."""
     pretrain: tuple[str, ...]
     training: tuple[str, ...]
 
@@ -54,11 +52,10 @@ class Size:
 SIZES = {
     "small": Size(
         corpus=("--train", "1500", "--validation", "300", "--test", "300", "--resnet_rows", "10"),
-        unlabelled=0,
         pretrain=("--epochs", "8"),
         training=("--training.epochs", "8"),
     ),
-    "full": Size(corpus=(), unlabelled=29_000, pretrain=("--epochs", "8"), training=()),
+    "full": Size(corpus=(), pretrain=("--epochs", "8"), training=()),
 }
 
 
@@ -108,14 +105,12 @@ def find_tables() -> Path | None:
 def chain(size: Size, out: Path, tables: Path | None, processes: int) -> list[tuple[str, list[str]]]:
     """The stages in order with their arguments."""
     real = words(tables=tables) if tables else []
-    more = words(unlabelled=size.unlabelled) if size.unlabelled else []
-    learnt_from = out / ("corpus/unlabelled" if size.unlabelled else "shards/train")
-    labels = out / "corpus/tables"
+    learnt_from, labels = out / "shards/train", out / "corpus/tables"
     graph = ["graph/configs/planted.toml", *words(shards=learnt_from, out=out / "graph")]
     pretrain = ["pretrain/configs/debug.toml", *words(shards=learnt_from, components=out / "graph")]
     pretrain += [*words(out=out / "pretrain"), "--job.processes", str(processes), *size.pretrain]
     first = [
-        ("synthesise", [*real, *words(out=out / "corpus"), *size.corpus, *more]),
+        ("synthesise", [*real, *words(out=out / "corpus"), *size.corpus]),
         ("pack", words(features=out / "corpus/feats", tables=labels, out=out / "shards")),
         ("graph", graph),
         ("pretrain", pretrain),

@@ -13,7 +13,6 @@ from shards.read import open_sets
 
 TINY = demo.Size(
     corpus=("--train", "40", "--validation", "12", "--test", "12", "--resnet_rows", "10"),
-    unlabelled=40,
     pretrain=("--epochs", "1"),
     training=("--training.epochs", "1"),
 )
