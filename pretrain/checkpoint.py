@@ -5,7 +5,8 @@
 
 DeepSpeed's files are pickles, and its own `latest` is written in place. So every file's sha256 is in `files.json`,
 hashes are checked before a pickle is opened, and folder and pointer are renamed into place. A checkpoint that is torn
-or altered is passed over with a sentence, and the one before it is used.
+or altered is passed over with a sentence, and the one before it is used; what was passed over is set aside, as
+`passed-over-<step>`, so that only good ones count among those kept.
 """
 
 import json
@@ -29,13 +30,22 @@ from launch.world import World
 from pretrain.engine import Engine
 
 LATEST, FILES, STATE = "latest", "files.json", "state.json"
+STEP, ASIDE = "step-", "passed-over-"
+SET_BY = {
+    "manifest": "--shards",
+    "variants": "--shards",
+    "components": "--components",
+    "steps": "--epochs or --steps",
+    "processes": "--job.processes",
+}
+"""The settings to restore where a part of a run's identity is not the setting of its own name."""
 
 
 class CheckpointSettings(Settings):
     """How often a run's state is written, and how much of the past is kept."""
 
     every: int = Field(200, ge=1, description="steps between checkpoints; the last step always writes one")
-    keep: int = Field(2, ge=1, description="checkpoints kept; older ones are deleted")
+    keep: int = Field(2, ge=1, description="good checkpoints kept; older ones are deleted")
 
 
 class Checkpoints:
@@ -52,7 +62,7 @@ class Checkpoints:
 
     def save(self, engine: Engine, done: int) -> None:
         """Writes the state after `done` steps and moves `latest` to it; then deletes the oldest."""
-        target = self._folder / f"step-{done:08d}"
+        target = self._folder / f"{STEP}{done:08d}"
         partial = self._folder / f".{target.name}.part"
         if self._world.leads:
             shutil.rmtree(partial, ignore_errors=True)
@@ -66,8 +76,7 @@ class Checkpoints:
             _seal(partial)
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
-            with whole_file(self._folder / LATEST) as pointer:
-                pointer.write_text(target.name)
+            self._point_at(target)
             for old in self._all()[self._settings.keep :]:
                 shutil.rmtree(old)
         self._world.barrier()
@@ -75,20 +84,20 @@ class Checkpoints:
     def resume(self, engine: Engine) -> int:
         """The number of steps already done: those of the newest good checkpoint, which is loaded; 0 without one.
 
-        Raises Refusal when that checkpoint is of a run with other settings, data or number of processes.
+        Newer ones, which are not good, are set aside. Raises Refusal, and touches nothing, when the checkpoint is of a
+        run with other settings, data or number of processes.
         """
-        if self._world.leads:
-            for torn in self._folder.glob(".step-*.part"):
-                shutil.rmtree(torn)
         found = [self._newest_good() if self._world.leads else None]
         dist.broadcast_object_list(found)
-        if found[0] is None:
-            return 0
-        state = json.loads((found[0] / STATE).read_text())
-        self._check_identity(found[0], state["identity"])
-        engine.load(found[0])
-        _restore_random_states(load_file(found[0] / f"rng-{self._world.rank}.safetensors"))
-        say(f"Resumed after step {state['done']} from '{found[0]}'.")
+        state: dict[str, Any] = {"done": 0}
+        if found[0] is not None:
+            state = json.loads((found[0] / STATE).read_text())
+            self._check_identity(found[0], state["identity"])
+            engine.load(found[0])
+            _restore_random_states(load_file(found[0] / f"rng-{self._world.rank}.safetensors"))
+            say(f"Resumed after step {state['done']} from '{found[0]}'.")
+        if self._world.leads:
+            self._set_aside_newer(found[0])
         return int(state["done"])
 
     def clear(self) -> None:
@@ -105,19 +114,45 @@ class Checkpoints:
             say(f"Passed over the checkpoint '{candidate}': {fault}.")
         return None
 
-    def _all(self) -> list[Path]:
-        """The checkpoints there are, the one `latest` names first, then from the newest to the oldest."""
-        pointer = self._folder / LATEST
-        named = pointer.read_text() if pointer.is_file() else ""
-        return sorted(self._folder.glob("step-*"), key=lambda path: (path.name == named, path.name), reverse=True)
+    def _set_aside_newer(self, resumed: Path | None) -> None:
+        for killed in self._folder.glob(f".{STEP}*.part"):
+            shutil.rmtree(killed)
+        for newer in self._all():
+            if resumed is not None and newer.name <= resumed.name:
+                break
+            aside = self._folder / newer.name.replace(STEP, ASIDE)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(newer, aside)
+            say(f"Set aside '{newer}' as '{aside.name}': nothing reads it again, so delete it when you like.")
+        if resumed is not None:
+            self._point_at(resumed)
 
-    def _check_identity(self, path: Path, found: Mapping[str, Any]) -> None:
-        for name, value in self._identity.items():
-            if found.get(name) != value:
-                raise Refusal(
-                    f"A run must resume with what it started with, but '{name}' of '{path}' is {found.get(name)!r} "
-                    f"instead of {value!r}: restore that setting, or give another --out."
-                )
+    def _point_at(self, newest: Path) -> None:
+        with whole_file(self._folder / LATEST) as pointer:
+            pointer.write_text(newest.name)
+
+    def _all(self) -> list[Path]:
+        """The checkpoints there are, from the newest to the oldest."""
+        return sorted(self._folder.glob(f"{STEP}*"), reverse=True)
+
+    def _check_identity(self, path: Path, written: Mapping[str, Any]) -> None:
+        difference = _difference(written, self._identity)
+        if difference:
+            name, then, now = difference
+            setting = SET_BY.get(name.split(".", maxsplit=1)[0], f"--{name}")
+            raise Refusal(
+                f"A run must resume with what it started with, but '{name}' is {then!r} in '{path}' and {now!r} now: "
+                f"restore {setting}, give another --out, or start over with --replace True."
+            )
+
+
+def _difference(written: Any, wanted: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first value that differs: its dotted name, what is written, and what is wanted; None if all are equal."""
+    if isinstance(written, Mapping) and isinstance(wanted, Mapping):
+        inner = {**wanted, **written}
+        found = (_difference(written.get(key), wanted.get(key), f"{name}.{key}".lstrip(".")) for key in inner)
+        return next((difference for difference in found if difference), None)
+    return None if written == wanted else (name, written, wanted)
 
 
 def _seal(folder: Path) -> None:
@@ -154,5 +189,5 @@ def _random_states() -> dict[str, torch.Tensor]:
 
 def _restore_random_states(states: Mapping[str, torch.Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
+    if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

@@ -31,7 +31,9 @@ class EngineSettings(Settings):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of parameters and activations; the loss is fp32")
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW, at the end of the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; 0 makes it Adam")
-    warm_up: int = Field(100, ge=0, description="steps in which the learning rate rises from 0, linearly")
+    warm_up: int = Field(
+        100, ge=0, description="steps in which the learning rate rises linearly to its full value; 0: full at once"
+    )
     final_share: float = Field(
         0.1, ge=0, le=1, description="share of the learning rate at the end of the cosine; 1: no decay"
     )

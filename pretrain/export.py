@@ -4,7 +4,7 @@ Runs a pre-trained encoder over shards and writes its contextual embeddings as s
 `pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,11 @@ from torch.nn.functional import normalize
 
 from launch import tracking
 from launch.atomic import whole_folder
-from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking import Tracking
-from pretrain.model import WEIGHTS, Transformer, load_encoder, read_provenance
+from launch.tracking import Record, Tracking
+from pretrain.model import Description, Transformer, describe_encoder, load_encoder
 from shards.manifest import Manifest
 from shards.read import Shards, open_sets
 from shards.schema import Feature, Video
@@ -42,28 +41,30 @@ class Config(Settings):
         "first layer), or 1 (values near 1/√width); the directions, which the loss shapes, are the same",
     )
     batch: int = Field(256, ge=1, description="videos encoded at a time")
-    replace: bool = Field(False, description="whether an output folder that is there already may be replaced")
+    replace: bool = Field(False, description="whether the result may replace the one already in out")
     tracking: Tracking = Tracking()
 
 
 def main(config: Config) -> None:
     """Reads every set once, in stored order, and writes all sets or none."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_encoder(config.encoder).eval().to(device)
-    digest = sha256_file(config.encoder / WEIGHTS)
-    sets = open_sets(config.shards)
-    for shards in sets.values():
-        _check_features(encoder, read_provenance(config.encoder).get("variants", {}), shards)
-    say(f"Read the encoder {digest[:12]} from '{config.encoder}', and from '{config.shards}': {_counted(sets)}.")
     with tracking.run(config.tracking, "export", config) as record:
-        record.tags({"encoder": digest})
         with whole_folder(config.out, config.replace) as temporary:
-            written = {
-                name: _export(config, encoder, digest, shards, temporary / name, name) for name, shards in sets.items()
-            }
+            written = _export_all(config, temporary, record)
         for name, manifest in written.items():
             say(f"Wrote '{config.out / name}': {manifest.videos} videos, manifest {manifest.digest[:12]}.")
-            record.tags({f"manifest_{name or 'set'}": manifest.digest})
+            record.tags({f"manifest.{name or 'all'}": manifest.digest})
+
+
+def _export_all(config: Config, out: Path, record: Record) -> dict[str, Manifest]:
+    """Writes every set below a folder; the manifest of each by its name."""
+    described, sets = describe_encoder(config.encoder), open_sets(config.shards)
+    encoder = load_encoder(config.encoder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
+    say(f"Read from '{config.shards}': {_counted(sets)}.")
+    record.tags({"encoder": described.digest, "manifest": " ".join(each.manifest.digest for each in sets.values())})
+    for shards in sets.values():
+        _check_features(described, shards)
+    return {name: _export(config, encoder, described.digest, shards, out / name, name) for name, shards in sets.items()}
 
 
 def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, folder: Path, name: str) -> Manifest:
@@ -101,9 +102,10 @@ def embed(
             yield Video(video.key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)})
 
 
-def _check_features(encoder: Transformer, variants: Mapping[str, str], shards: Shards) -> None:
+def _check_features(described: Description, shards: Shards) -> None:
     """Refuses shards whose features are not those the encoder was trained on, by name, width and variant."""
-    for name, width in encoder.widths.items():
+    variants = described.provenance.get("variants", {})
+    for name, width in described.widths.items():
         shards.check_feature(name)
         found = shards.manifest.features[name]
         variant = variants.get(name, found.variant)

@@ -1,14 +1,15 @@
 """The encoder: a UNITER-style transformer over the ten audio and ten visual tokens of a video.
 
-Three lines use a trained one, without DeepSpeed:
+Three lines use a trained one, without DeepSpeed; `features` holds an array (video, second, feature width) a name:
 
-    encoder = load_encoder(Path("out/encoder")).eval() audio, visual = encoder({"vggish": …, "resnet152": …,
-    "r2plus1d_18": …})    # each (video, second, feature width) cosine = normalize(audio, dim=-1) @
-    normalize(visual, dim=-1).mT
+    encoder = load_encoder(Path("pretrained/encoder")).eval()
+    audio, visual = encoder(features)  # features: {"vggish": …, "resnet152": …, "r2plus1d_18": …}
+    cosines = normalize(audio, dim=-1) @ normalize(visual, dim=-1).mT  # (video, audio second, visual second)
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
+from shards.schema import MODALITIES, SECONDS
 
-SECONDS = 10
-MODALITIES = ("audio", "visual")
 WEIGHTS, SETTINGS = "encoder.safetensors", "settings.json"
 
 
@@ -136,7 +137,8 @@ class Layer(nn.Module):
         split = self.queries_keys_values(tokens).view(sequences, length, 3, self.heads, width // self.heads)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
-        attended = scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+        # On CUDA not every attention kernel takes an empty batch, which a rank without videos has.
+        attended = scaled_dot_product_attention(queries, keys, values, dropout_p=dropout) if sequences else values
         mixed: Tensor = self.output(attended.transpose(1, 2).reshape(sequences, length, width))
         return mixed
 
@@ -149,6 +151,21 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+@dataclass(frozen=True)
+class Description:
+    """What an encoder's `settings.json` says."""
+
+    model: ModelSettings
+    widths: dict[str, int]
+    """The width of every feature the encoder reads."""
+    provenance: dict[str, Any]
+    """Where it came from, as `save_encoder` was told: digests of the shard set and components, settings, steps."""
+    weights: str
+    """The sha256 of the file of weights."""
+    digest: str
+    """The encoder's identity: the sha256 over all of the above, so that nothing of it changes unseen."""
+
+
 def save_encoder(
     folder: Path,
     weights: Mapping[str, Tensor],
@@ -156,36 +173,63 @@ def save_encoder(
     widths: Mapping[str, int],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Writes `encoder.safetensors` and, last, `settings.json` (model, feature widths, where it came from)."""
+    """Writes `encoder.safetensors` and, last, `settings.json`: a `Description`, sealed with its own digest."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.float().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-    described = {"model": settings.model_dump(mode="json"), "widths": dict(widths), "provenance": dict(provenance)}
+    described: dict[str, Any] = {
+        "model": settings.model_dump(mode="json"),
+        "widths": dict(widths),
+        "provenance": dict(provenance),
+    }
+    described["weights"] = sha256_file(folder / WEIGHTS)
+    described["digest"] = sha256_json(described)
     (folder / SETTINGS).write_text(json.dumps(described, indent=1) + "\n")
+
+
+def describe_encoder(folder: Path) -> Description:
+    """What an encoder's folder says it holds; the weights are neither read nor checked.
+
+    Raises Refusal when `settings.json` is missing, damaged, or not as it was written.
+    """
+    try:
+        described = json.loads((folder / SETTINGS).read_text())
+        digest = described.pop("digest")
+        if sha256_json(described) != digest:
+            raise ValueError(f"{SETTINGS} was changed after it was sealed")
+        return Description(**described | {"model": ModelSettings(**described["model"]), "digest": digest})
+    except FileNotFoundError as error:
+        raise _incomplete(error, folder) from None
+    except (ValueError, KeyError, TypeError, AttributeError, Refusal) as error:
+        raise _altered(error, folder) from None
 
 
 def load_encoder(folder: Path) -> Transformer:
     """The encoder in a folder that `save_encoder` wrote, float32, on the CPU, in training mode.
 
-    Raises Refusal when a file is missing, damaged, or of another architecture.
+    Raises Refusal when a file is missing, damaged, or not as it was written.
     """
+    described = describe_encoder(folder)
     try:
-        described = json.loads((folder / SETTINGS).read_text())
-        encoder = Transformer(ModelSettings(**described["model"]), described["widths"])
+        if sha256_file(folder / WEIGHTS) != described.weights:
+            raise ValueError(f"{WEIGHTS} is not the file that {SETTINGS} was sealed with")
+        encoder = Transformer(described.model, described.widths)
         encoder.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
-        raise Refusal(
-            f"An encoder's folder must hold {SETTINGS} and {WEIGHTS}, but '{error.filename or folder}' is missing: "
-            "give the `encoder` folder that pretrain wrote."
-        ) from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, Refusal) as error:
-        raise Refusal(
-            f"An encoder must be as pretrain wrote it, but '{folder}' is not ({str(error).splitlines()[0]}): "
-            "copy it again, or pre-train again."
-        ) from None
+        raise _incomplete(error, folder) from None
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _altered(error, folder) from None
     return encoder
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """Where an encoder came from, as `save_encoder` was told: digests of the shard set and components, steps."""
-    provenance: dict[str, Any] = json.loads((folder / SETTINGS).read_text())["provenance"]
-    return provenance
+def _incomplete(error: FileNotFoundError, folder: Path) -> Refusal:
+    return Refusal(
+        f"An encoder's folder must hold {SETTINGS} and {WEIGHTS}, but '{error.filename or folder}' is missing: "
+        "give the `encoder` folder that pretrain wrote."
+    )
+
+
+def _altered(error: Exception, folder: Path) -> Refusal:
+    found = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+    return Refusal(
+        f"An encoder must be as pretrain wrote it, but '{folder}' is not ({found}): copy it again, or pre-train again."
+    )

@@ -6,6 +6,7 @@ encoder lies in `out/encoder`.
 """
 
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,16 @@ class Config(Settings):
     shards: Path = Field(description="folder of one shard set, such as shards/train")
     components: Path = Field(description="folder that the graph stage wrote from these shards")
     out: Path = Field(description="folder for checkpoints/ and, at the end, encoder/")
-    epochs: int = Field(20, ge=1, description="times every video is seen")
+    epochs: int = Field(20, ge=1, description="times every video is seen; held-out videos are never trained on")
     steps: int | None = Field(None, ge=1, description="optimizer steps in all; epochs decide when absent")
-    stop_after: int | None = Field(None, ge=1, description="steps until this start stops, to be resumed")
+    stop_after: int | None = Field(
+        None, ge=1, description="steps until this start stops, to be resumed; when absent it runs to the end"
+    )
     evaluate_every: int = Field(50, ge=1, description="steps between looks at the held-out videos")
     seed: int = Field(0, ge=0, description="of initial weights, order of videos and dropout")
-    replace: bool = Field(False, description="whether to delete the checkpoints there are and start over")
+    replace: bool = Field(
+        False, description="whether to start over: deletes checkpoints/ and encoder/ in out before the first step"
+    )
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     engine: EngineSettings = EngineSettings()
@@ -58,6 +63,8 @@ class Config(Settings):
 def main(config: Config) -> None:
     """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
     world = World.from_environment(config.seed)
+    if config.job.threads:
+        torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
     shards = Shards.open(config.shards)
     components = Components.load(config.components, shards)
     batches = Batches(config.batches, shards, components, config.model.features, world)
@@ -70,7 +77,7 @@ def main(config: Config) -> None:
     with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
         record.tags({"manifest": origin["manifest"], "components": origin["components"]})
         if config.replace:
-            checkpoints.clear()
+            _start_over(config, checkpoints, world)
         start = checkpoints.resume(engine)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
         clock = time.perf_counter()
@@ -86,8 +93,19 @@ def main(config: Config) -> None:
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
         else:
-            say(f"Stopped after step {stop} of {steps}, as stop_after asks: the same command goes on from there.")
+            say(f"Stopped after step {stop} of {steps}, as stop_after asks: {_how_to_go_on(config)}.")
     world.close()
+
+
+def _start_over(config: Config, checkpoints: Checkpoints, world: World) -> None:
+    """The encoder goes first: were the run to die, an export must not take it for this run's."""
+    if world.leads:
+        shutil.rmtree(config.out / "encoder", ignore_errors=True)
+    checkpoints.clear()
+
+
+def _how_to_go_on(config: Config) -> str:
+    return f"the same command{' without --replace' if config.replace else ''} goes on from there"
 
 
 def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config) -> dict[str, float]:
@@ -140,7 +158,9 @@ def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
 
 def _origin(config: Config, shards: Shards, steps: int) -> dict[str, Any]:
     """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
-    parts = config.model_dump(mode="json", include={"seed", "model", "loss", "engine", "batches"})
+    parts = config.model_dump(
+        mode="json", include={"seed", "model", "loss", "engine", "batches"}, exclude={"loss": {"tile"}}
+    )
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
     variants = {name: shards.manifest.features[name].variant for name in config.model.features}
     return {**digests, "variants": variants, "steps": steps, **parts}

@@ -92,6 +92,34 @@ def test_a_torn_or_altered_checkpoint_is_passed_over_with_a_sentence(
     assert f"Passed over the checkpoint '{saved / 'step-00000015'}': {fault}." in capsys.readouterr().out
 
 
+def test_a_torn_checkpoint_pushes_no_good_one_out(saved: Path, alone: World) -> None:
+    _alter(saved / "step-00000015")
+    run, engine = checkpoints(saved, alone), Counter()
+    assert run.resume(engine) == 10
+    assert (saved / "latest").read_text() == "step-00000010"
+    run.save(Counter(12), 12)
+    assert {path.name for path in saved.glob("*-*")} == {"step-00000010", "step-00000012", "passed-over-00000015"}
+    _alter(saved / "step-00000012")
+    assert resumed(saved, alone) == (10, 10)
+
+
+def test_where_every_checkpoint_is_torn_a_run_starts_anew_and_keeps_its_own(saved: Path, alone: World) -> None:
+    for torn in saved.glob("step-*"):
+        _alter(torn)
+    assert resumed(saved, alone) == (0, 0)
+    for done in (5, 10):
+        checkpoints(saved, alone).save(Counter(done), done)
+    assert {path.name for path in saved.glob("step-*")} == {"step-00000005", "step-00000010"}
+    assert resumed(saved, alone) == (10, 10)
+
+
+def test_a_checkpoint_that_is_whole_counts_even_if_the_run_died_before_it_was_pointed_at(
+    saved: Path, alone: World
+) -> None:
+    (saved / "latest").write_text("step-00000010")
+    assert resumed(saved, alone) == (15, 15)
+
+
 def test_what_a_killed_save_left_is_cleared_away(saved: Path, alone: World) -> None:
     (saved / ".step-00000020.part" / "engine").mkdir(parents=True)
     assert resumed(saved, alone) == (15, 15)
@@ -108,16 +136,34 @@ def test_a_lost_pointer_is_no_harm(saved: Path, alone: World) -> None:
     assert resumed(saved, alone) == (15, 15)
 
 
-def test_a_checkpoint_of_another_run_is_refused_by_what_differs(saved: Path, alone: World) -> None:
-    with pytest.raises(Refusal, match=r"'manifest' of .* is 'abc' instead of 'xyz': restore that setting"):
-        checkpoints(saved, alone, manifest="xyz").resume(Counter())
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"manifest": "xyz"}, r"'manifest' is 'abc' in .* and 'xyz' now: restore --shards,"),
+        ({"steps": 60}, r"'steps' is None in .* and 60 now: restore --epochs or --steps,"),
+        ({"model": {"width": 8}}, r"'model' is None in .* and \{'width': 8\} now: restore --model,"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_the_setting_that_differs(
+    saved: Path, alone: World, changed: dict[str, Any], sentence: str
+) -> None:
+    _alter(saved / "step-00000015")
+    with pytest.raises(Refusal, match=sentence):
+        checkpoints(saved, alone, **changed).resume(Counter())
+    assert (saved / "step-00000015").exists(), "a run that is refused touches nothing"
+
+
+def test_a_difference_inside_a_table_of_settings_is_named_in_full(tmp_path: Path, alone: World) -> None:
+    checkpoints(tmp_path, alone, engine={"clip": 1.0, "warm_up": 5}).save(Counter(1), 5)
+    with pytest.raises(Refusal, match=r"'engine.warm_up' is 5 in .* and 7 now: restore --engine.warm_up, give another"):
+        checkpoints(tmp_path, alone, engine={"clip": 1.0, "warm_up": 7}).resume(Counter())
 
 
 def test_a_checkpoint_of_another_number_of_processes_is_refused(saved: Path, alone: World) -> None:
     state = saved / "step-00000015" / "state.json"
     assert json.loads(state.read_text())["identity"]["processes"] == 1
     of_four = World(0, 4, 0, alone.device, alone.seed)
-    with pytest.raises(Refusal, match=r"'processes' of .* is 1 instead of 4"):
+    with pytest.raises(Refusal, match=r"'processes' is 1 in .* and 4 now: restore --job.processes"):
         checkpoints(saved, of_four).resume(Counter())
 
 

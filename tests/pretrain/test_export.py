@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from torch.nn.functional import normalize
 
+from launch import atomic
 from launch.refusal import Refusal
 from launch.tracking import Tracking
+from pretrain import export
 from pretrain.export import Config, main
-from pretrain.model import ModelSettings, Transformer, load_encoder, save_encoder
+from pretrain.model import ModelSettings, Transformer, describe_encoder, load_encoder, save_encoder
 from shards.read import Shards, open_sets
 from shards.schema import Feature, Video
 from shards.write import Writer
@@ -61,6 +65,7 @@ def test_the_manifest_tells_which_encoder_made_it_from_which_shards(planted, run
     main(config(encoder, planted.shards, runs))
     manifest = Shards.open(encoder.parent / "embedded").manifest
     assert manifest.source["manifest"] == Shards.open(planted.shards).manifest.digest
+    assert manifest.source["encoder"] == describe_encoder(encoder).digest
     assert all(manifest.source["encoder"] in manifest.features[name].source for name in NAMES)
 
 
@@ -70,7 +75,53 @@ def test_every_set_of_a_folder_is_exported_under_its_name(planted, runs: Path, e
     for name in ("train", "test"):
         (sets / name).symlink_to(planted.shards)
     main(config(encoder, sets, runs))
-    assert set(open_sets(encoder.parent / "embedded")) == {"train", "test"}
+    written = open_sets(encoder.parent / "embedded")
+    assert set(written) == {"train", "test"}
+    tags = last_run(runs).data.tags
+    assert {tags[f"manifest.{name}"] for name in written} == {each.manifest.digest for each in written.values()}
+    assert tags["manifest"].split() == [Shards.open(planted.shards).manifest.digest] * 2
+
+
+def last_run(runs: Path) -> Run:
+    client = MlflowClient(Tracking(root=runs).uri)
+    experiment = client.get_experiment_by_name("soundsight")
+    assert experiment
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
+
+
+def test_one_set_is_tagged_as_all(planted, runs: Path, encoder: Path) -> None:  # type: ignore[no-untyped-def]
+    main(config(encoder, planted.shards, runs))
+    tags = last_run(runs).data.tags
+    assert tags["manifest"] == Shards.open(planted.shards).manifest.digest
+    assert tags["manifest.all"] == Shards.open(encoder.parent / "embedded").manifest.digest
+
+
+def test_an_output_that_is_there_is_refused_before_anything_is_read(
+    planted, runs: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    main(config(encoder, planted.shards, runs))
+    monkeypatch.setattr(export, "load_encoder", lambda folder: pytest.fail("the encoder was read"))
+    monkeypatch.setattr(export, "open_sets", lambda folder: pytest.fail("the shards were read"))
+    with pytest.raises(Refusal, match="An output folder must be new or empty"):
+        main(config(encoder, planted.shards, runs))
+
+
+def test_a_run_whose_result_cannot_take_its_place_has_failed(
+    planted, runs: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    out = encoder.parent / "embedded"
+    rename = atomic.os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target) == out:
+            raise OSError("no room")
+        rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", replace)
+    with pytest.raises(OSError, match="no room"):
+        main(config(encoder, planted.shards, runs))
+    assert last_run(runs).info.status == "FAILED"
+    assert not out.exists()
 
 
 def test_shards_without_a_feature_the_encoder_reads_are_refused_before_anything_is_written(

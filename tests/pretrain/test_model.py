@@ -1,14 +1,17 @@
 """The encoder sees what its attention setting says, and its file brings the same encoder back."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from launch.refusal import Refusal
-from pretrain.model import ModelSettings, Transformer, load_encoder, read_provenance, save_encoder
+from pretrain import model as model_module
+from pretrain.model import ModelSettings, Transformer, describe_encoder, load_encoder, save_encoder
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
 TINY = ModelSettings(layers=2, width=16, heads=4)
@@ -45,6 +48,17 @@ def test_an_empty_batch_gives_no_embeddings_and_zero_gradients() -> None:
     (audio.sum() + visual.sum()).backward()
     assert all(bool((weight.grad == 0).all()) for weight in model.parameters() if weight.grad is not None)
     assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_an_empty_batch_reaches_no_attention_kernel_since_some_of_cudas_refuse_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refusing(queries: Tensor, *others: Tensor, **settings: float) -> Tensor:
+        assert len(queries) > 0, "batch size must be positive"
+        return queries
+
+    monkeypatch.setattr(model_module, "scaled_dot_product_attention", refusing)
+    assert encoder(TINY)(videos(0))[0].shape == (0, 10, 16)
 
 
 def test_joint_attention_lets_a_snippet_see_the_other_modality() -> None:
@@ -84,7 +98,7 @@ def test_a_saved_encoder_comes_back_as_it_was(tmp_path: Path) -> None:
     save_encoder(tmp_path / "encoder", model.state_dict(), TINY, model.widths, {"steps": 3})
     loaded = load_encoder(tmp_path / "encoder").eval()
     assert loaded.settings == TINY
-    assert read_provenance(tmp_path / "encoder") == {"steps": 3}
+    assert describe_encoder(tmp_path / "encoder").provenance == {"steps": 3}
     torch.testing.assert_close(loaded(videos(2)), model(videos(2)), rtol=0, atol=0)
 
 
@@ -93,10 +107,51 @@ def test_a_folder_without_an_encoder_is_refused_by_name(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-def test_damaged_weights_are_refused_with_what_is_wrong(tmp_path: Path) -> None:
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
     model = encoder(TINY)
-    save_encoder(tmp_path, model.state_dict(), TINY, model.widths, {})
-    weights = tmp_path / "encoder.safetensors"
+    save_encoder(tmp_path, model.state_dict(), TINY, model.widths, {"steps": 3})
+    return tmp_path
+
+
+def test_damaged_weights_are_refused_with_what_is_wrong(saved: Path) -> None:
+    weights = saved / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(Refusal, match="must be as pretrain wrote it"):
-        load_encoder(tmp_path)
+    with pytest.raises(Refusal, match=r"encoder\.safetensors is not the file that settings\.json was sealed with"):
+        load_encoder(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": TINY.model_copy(update={"heads": 2}).model_dump(mode="json")},
+        {"model": TINY.model_copy(update={"attention": "per_modality"}).model_dump(mode="json")},
+        {"widths": {"vggish": 8, "resnet152": 12, "r2plus1d_18": 7}},
+        {"provenance": {"steps": 4}},
+        {"weights": "0" * 64},
+        {"digest": "0" * 64},
+        {"more": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_settings_that_were_edited_are_refused(saved: Path, change: dict[str, Any]) -> None:
+    described = json.loads((saved / "settings.json").read_text())
+    (saved / "settings.json").write_text(json.dumps(described | change))
+    with pytest.raises(Refusal, match=r"settings\.json was changed after it was sealed"):
+        load_encoder(saved)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {}}'])
+def test_settings_that_are_none_are_refused(saved: Path, content: str) -> None:
+    (saved / "settings.json").write_text(content)
+    with pytest.raises(Refusal, match="An encoder must be as pretrain wrote it"):
+        load_encoder(saved)
+
+
+def test_encoders_of_the_same_weights_and_other_settings_are_two_encoders(tmp_path: Path) -> None:
+    model, digests = encoder(TINY), set()
+    for heads, steps in ((4, 3), (2, 3), (4, 5), (4, 3)):
+        settings = TINY.model_copy(update={"heads": heads})
+        save_encoder(tmp_path, model.state_dict(), settings, model.widths, {"steps": steps})
+        digests.add(describe_encoder(tmp_path).digest)
+    assert len(digests) == 3

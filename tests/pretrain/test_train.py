@@ -12,7 +12,7 @@ import torch
 
 from launch.refusal import Refusal
 from launch.world import World
-from pretrain.model import load_encoder, read_provenance
+from pretrain.model import describe_encoder, load_encoder
 from pretrain.train import Config, main
 
 STEPS = 6
@@ -77,7 +77,7 @@ def test_two_processes_train_under_the_deepspeed_launcher_despite_a_killed_compi
     assert "49 to train on, 12 held out, 3 steps an epoch on 2 processes" in whole
     assert f"to '{folder / 'whole' / 'encoder'}'" in whole
     assert load_encoder(folder / "whole" / "encoder").settings.width == 16
-    assert read_provenance(folder / "whole" / "encoder")["steps"] == STEPS
+    assert describe_encoder(folder / "whole" / "encoder").provenance["steps"] == STEPS
 
 
 def test_nothing_was_compiled(whole: str, folder: Path) -> None:
@@ -106,10 +106,51 @@ def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_run_with_other_settings_does_not_resume(planted, runs: Path, alone: World, whole: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    other = chosen(planted, runs, folder / "whole") | {"seed": 1}
-    with pytest.raises(Refusal, match=r"'seed' of .* is 0 instead of 1"):
-        main(Config.model_validate(other))
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 1}, r"'seed' is 0 in .* and 1 now: restore --seed,"),
+        ({"steps": None, "epochs": 4}, r"'steps' is 6 in .* and 12 now: restore --epochs or --steps,"),
+    ],
+)
+def test_a_run_with_other_settings_does_not_resume(
+    planted, runs: Path, alone: World, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path)
+    main(Config.model_validate(given | {"stop_after": 2}))
+    with pytest.raises(Refusal, match=sentence):
+        main(Config.model_validate(given | change))
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_tiles(
+    planted, runs: Path, alone: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path)
+    main(Config.model_validate(given | {"stop_after": 2}))
+    main(Config.model_validate(given | {"stop_after": 1, "loss": {"tile": 64}}))
+    assert "Resumed after step 2 from" in capsys.readouterr().out
+
+
+def test_a_run_that_starts_over_leaves_no_encoder_of_the_one_before(
+    planted, runs: Path, alone: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path) | {"steps": 2}
+    main(Config.model_validate(given))
+    assert "goes on from there" not in capsys.readouterr().out
+    main(Config.model_validate(given | {"seed": 1, "replace": True, "stop_after": 1}))
+    assert not (tmp_path / "encoder").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000001"]
+    assert "the same command without --replace goes on from there" in capsys.readouterr().out
+
+
+def test_one_process_keeps_to_its_threads(planted, runs: Path, alone: World, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    before = torch.get_num_threads()
+    wanted = 3 - min(before, 2)
+    try:
+        main(Config.model_validate(chosen(planted, runs, tmp_path) | {"steps": 1, "job": {"threads": wanted}}))
+        assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_videos(
