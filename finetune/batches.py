@@ -25,7 +25,8 @@ READ = 256
 """Videos read from the shards at a time."""
 Missing = Literal["refuse", "skip"]
 Traits = dict[str, str | int]
-"""What makes a feature the one it is: "width", "variant", and "encoder" (its digest) where it is an embedding."""
+"""What makes a feature the one it is, by the names of `TRAITS`; "encoder" is the digest of an embedding's, else ""."""
+TRAITS = ("width", "variant", "encoder")
 Batch = tuple[dict[str, Float[Tensor, "video second _"]], Float[Tensor, "video category"]]
 
 
@@ -88,7 +89,11 @@ class Split:
         return (self.batch(slice(start, start + size)) for start in range(0, len(self), size))
 
     def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """The whole split once, in an order that is a function of (seed, epoch); the last batch may be short."""
+        """The whole split once, in an order that is a function of (seed, epoch); the last batch may be short.
+
+        numpy may change what a generator draws from one version to the next, and the order with it: the same seed
+        gives the same parser under the versions that `constraints.txt` pins.
+        """
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
         return (self.batch(part.to(self.labels.device)) for part in order.split(size))
 

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from finetune.batches import Missing, load_splits
+from finetune.batches import TRAITS, Missing, Traits, load_splits
 from finetune.parser import Parser
 from finetune.plots import category_figure
-from finetune.protocol import Judgement, Protocol, conditions, describe, judge, table, write_scores
+from finetune.protocol import Judgement, Protocol, conditions, describe, judge, table, table_digests, write_scores
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say
+from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
 from launch.world import World
@@ -32,7 +33,7 @@ class Config(Settings):
     shards: Path = Field(description="folder with a shard set named as the split, written by pack or export")
     tables: Path = Field(description="folder of LLP's six annotation tables")
     out: Path = Field(description="new folder for the scores, the table and the plot")
-    replace: bool = Field(False, description="whether the new scores take the place of those already in out")
+    replace: bool = Field(False, description="whether the result may replace the one already in out")
     split: Literal["test", "validation"] = Field("test", description="which split is scored")
     missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
     batch: int = Field(128, ge=1, description="videos at a time; the scores do not depend on it")
@@ -42,32 +43,44 @@ class Config(Settings):
 
 def main(config: Config) -> None:
     """Runs the stage; raises Refusal for a parser and shards that do not belong together."""
-    with closing(World.from_environment(seed=0)) as world:
+    with (
+        closing(World.from_environment(seed=0)) as world,
+        tracking.run(config.tracking, "evaluate", config) as record,
+        whole_folder(config.out, config.replace) as folder,
+    ):
         parser = Parser.from_pretrained(config.parser).to(world.device)
+        features, trained = origin(parser, config.parser)
+        tables = Tables.load(config.tables)
         say(f"Read the parser in '{config.parser}' and the tables in '{config.tables}'.")
-        (split,) = load_splits(
-            config.shards,
-            Tables.load(config.tables),
-            (config.split,),
-            parser.settings.features,
-            config.missing,
-            world.device,
-            expected=parser.trained_on["features"],
-        )
-        with (
-            whole_folder(config.out, config.replace) as folder,
-            tracking.run(config.tracking, "evaluate", config) as record,
-        ):
-            record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
-            judgement = judge(parser, split, config.protocol, config.batch)
-            protocol = describe(config.protocol, split, {"train": parser.trained_on["videos"]["train"]})
-            write(folder, judgement, protocol, config)
-            record.metrics(0, judgement.flat(config.split))
-            for path in sorted(folder.iterdir()):
-                record.artifact(path)
+        names, wanted = (config.split,), tuple(features)
+        (split,) = load_splits(config.shards, tables, names, wanted, config.missing, world.device, expected=features)
+        record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
+        judgement = judge(parser, split, config.protocol, config.batch)
+        protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables))
+        write(folder, judgement, protocol, config)
+        record.metrics(0, judgement.flat(config.split))
+        for path in sorted(folder.iterdir()):
+            record.artifact(path)
     say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores)}")
     say(conditions(protocol))
     say(f"Wrote scores.json, categories.csv and categories.png into '{config.out}'.")
+
+
+def origin(parser: Parser, folder: Path) -> tuple[dict[str, Traits], int]:
+    """The traits of the features a parser was trained on, and the number of its training videos.
+
+    Raises Refusal when its files do not tell them, as those of a parser that another program saved.
+    """
+    told = parser.trained_on
+    try:
+        described = {name: told["features"][name] for name in parser.settings.features}
+        features = {name: {trait: of[trait] for trait in TRAITS} for name, of in described.items()}
+        return features, int(told["videos"]["train"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refusal(
+            f"A parser must say which features and how many videos it was trained on, but '{folder}' does not "
+            f"({type(error).__name__}: {error}): give the folder that finetune wrote."
+        ) from None
 
 
 def write(folder: Path, judgement: Judgement, protocol: Mapping[str, Any], config: Config) -> None:

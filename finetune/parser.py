@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from finetune.blocks import Base, Han, Projection
 from finetune.pooling import Parsed, Pooling
 from launch.atomic import whole_file
-from launch.digest import sha256_file
+from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.labels import CATEGORIES
@@ -90,10 +90,13 @@ class Parser(nn.Module):
         return self.pooling(self.trunk(streams, present), present)
 
     def save(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
-        """Writes the weights and the settings into `folder`, each whole or not at all."""
+        """Writes the weights and the settings into `folder`, each whole or not at all.
+
+        The settings hold the sha256 of the weights and are sealed by one of their own (canonical JSON of all the rest).
+        """
         with whole_file(folder / WEIGHTS) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary)
-        content = {
+        content: dict[str, Any] = {
             "version": VERSION,
             "weights": sha256_file(folder / WEIGHTS),
             "parser": self.settings.model_dump(mode="json"),
@@ -101,13 +104,13 @@ class Parser(nn.Module):
             "trained_on": dict(trained_on),
         }
         with whole_file(folder / SETTINGS) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(content | {"seal": sha256_json(content)}, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Parser":
         """The saved parser, in evaluation mode.
 
-        Raises Refusal when the files are missing, damaged, of another version, or do not belong together.
+        Raises Refusal when the files are missing, damaged, altered, of another version, or do not belong together.
         """
         folder = Path(folder)
         content = _read_settings(folder)
@@ -142,6 +145,8 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"A parser's files must have version {VERSION}, but '{path}' has {version!r}: "
             "train it again with this version of the project."
         )
+    if content.pop("seal", None) != sha256_json(content):
+        raise _damaged(folder, f"{SETTINGS} was altered since it was written")
     return content
 
 

@@ -16,11 +16,11 @@ from finetune.batches import Split
 from finetune.metrics import Parse, Scores, category_scores, scores
 from finetune.parser import Parser
 from finetune.pooling import Parsed
+from launch.digest import sha256_file
 from launch.progress import track
 from launch.settings import Settings
-
-LLP = {"train": 10_000, "validation": 649, "test": 1_200}
-"""Videos in each split of the LLP dataset: fewer cannot be compared with published scores."""
+from shards.labels import DENSE_FILES, FULL_FILE, WEAK_FILES
+from shards.planted_tables import SIZES as LLP
 
 
 class Protocol(Settings):
@@ -86,8 +86,17 @@ def decide(parsed: Parsed, protocol: Protocol) -> Bool[Tensor, "modality video c
     return seconds & (gate >= protocol.threshold)[..., None]
 
 
-def describe(protocol: Protocol, split: Split, trained: Mapping[str, int]) -> dict[str, Any]:
-    """The conditions of a score, to be printed and stored with it; `trained`: videos of each split in training."""
+def table_digests(folder: Path) -> dict[str, str]:
+    """The sha256 of each of the six annotation tables in `folder`, by file name: which truth a score was held to."""
+    names = sorted([*WEAK_FILES.values(), FULL_FILE, *DENSE_FILES.values()])
+    return {name: sha256_file(folder / name) for name in names}
+
+
+def describe(protocol: Protocol, split: Split, trained: Mapping[str, int], tables: Mapping[str, str]) -> dict[str, Any]:
+    """The conditions of a score, to be printed and stored with it.
+
+    `trained`: videos of each split in training; `tables`: what `table_digests` found.
+    """
     manifest = split.shards.manifest
     features = {name: manifest.features[name] for name in split.features}
     return {
@@ -97,12 +106,13 @@ def describe(protocol: Protocol, split: Split, trained: Mapping[str, int]) -> di
         "missing": len(split.missing),
         "features": {name: " · ".join(filter(None, (one.variant, one.source))) for name, one in features.items()},
         "source": dict(manifest.source),
+        "tables": dict(tables),
         "coverage": coverage({**trained, split.name: len(split)}, bool(manifest.source.get("corpus"))),
     }
 
 
 def coverage(videos: Mapping[str, int], planted: bool) -> str:
-    """Whether these are all the videos of LLP with real features, in words."""
+    """Whether these are all the videos of LLP with real features (fewer cannot be compared), in words."""
     reasons = ["planted features"] if planted else []
     reasons += ["subset"] if any(count < LLP[name] for name, count in videos.items()) else []
     found = ", ".join(f"{count:,} of {LLP[name]:,} {name} videos" for name, count in videos.items())
@@ -111,10 +121,10 @@ def coverage(videos: Mapping[str, int], planted: bool) -> str:
 
 
 def conditions(protocol: Mapping[str, Any]) -> str:
-    """What `describe` found, one line each, for a person."""
+    """What `describe` found, one line each, for a person: all but the origin of the features and the digests."""
     features = ", ".join(f"{name} ({of})" if of else name for name, of in protocol["features"].items())
     lines = {**protocol, "features": features}
-    return "\n".join(f"  {name}: {value}" for name, value in lines.items() if name != "source")
+    return "\n".join(f"  {name}: {value}" for name, value in lines.items() if name not in ("source", "tables"))
 
 
 def table(found: Scores) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finetune.batches import Batch, Missing, Split, load_splits, traits
 from finetune.losses import LossSettings, Objective
 from finetune.parser import Parser, ParserSettings
-from finetune.protocol import Judgement, Protocol, describe, judge, table, write_scores
+from finetune.protocol import Judgement, Protocol, describe, judge, table, table_digests, write_scores
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say, track
@@ -46,7 +46,7 @@ class Config(Settings):
     shards: Path = Field(description="folder of shard sets 'train' and 'validation', written by pack or export")
     tables: Path = Field(description="folder of LLP's six annotation tables")
     out: Path = Field(description="new folder for the parser, its settings and its validation scores")
-    replace: bool = Field(False, description="whether the new parser takes the place of one already in out")
+    replace: bool = Field(False, description="whether the result may replace the one already in out")
     missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
     seed: int = Field(0, ge=0, description="of initial weights, dropout and order; same seed, same parser")
     parser: ParserSettings = ParserSettings()
@@ -63,26 +63,31 @@ def main(config: Config) -> None:
             raise Refusal(
                 f"finetune runs in one process (LLP fits in its memory), but {world.size} were started: start one."
             )
-        tables = Tables.load(config.tables)
-        say(f"Read the tables in '{config.tables}'.")
-        splits = load_splits(
-            config.shards, tables, ("train", "validation"), config.parser.features, config.missing, world.device
-        )
         with (
-            whole_folder(config.out, config.replace) as folder,
             tracking.run(config.tracking, "finetune", config) as record,
+            whole_folder(config.out, config.replace) as folder,
         ):
-            record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in splits})
-            trainer = Trainer.new(config, splits[0], world.device)
-            best = fit(trainer, splits[0], splits[1], record)
+            train, validation = _read(config, world.device)
+            record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in (train, validation)})
+            trainer = Trainer.new(config, train, world.device)
+            best = fit(trainer, train, validation, record)
             trainer.parser.load_state_dict(best.weights)
-            trainer.parser.save(folder, trained_on(config, splits[0], splits[1], best.epoch))
-            protocol = describe(config.protocol, splits[1], {"train": len(splits[0])})
+            origin = trained_on(config, train, validation, best.epoch)
+            trainer.parser.save(folder, origin)
+            protocol = describe(config.protocol, validation, origin["videos"], origin["tables"])
             write_scores(folder, best.judgement, protocol)
             for path in sorted(folder.iterdir()):
                 record.artifact(path)
-    say(f"Best on validation after epoch {best.epoch}, {len(splits[1]):,} videos:\n{table(best.judgement.scores)}")
-    say(f"Wrote the parser into '{config.out}'.")
+    say(f"Best on validation after epoch {best.epoch}, {len(validation):,} videos:\n{table(best.judgement.scores)}")
+    say(f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.")
+
+
+def _read(config: Config, device: torch.device) -> tuple[Split, Split]:
+    tables = Tables.load(config.tables)
+    say(f"Read the tables in '{config.tables}'.")
+    names = ("train", "validation")
+    train, validation = load_splits(config.shards, tables, names, config.parser.features, config.missing, device)
+    return train, validation
 
 
 @dataclass
@@ -191,6 +196,7 @@ def trained_on(config: Config, train: Split, validation: Split, epoch: int) -> d
         "features": traits(train.shards, config.parser.features),
         "manifests": {split.name: split.shards.manifest.digest for split in (train, validation)},
         "videos": {split.name: len(split) for split in (train, validation)},
+        "tables": table_digests(config.tables),
         "epoch": epoch,
         "settings": config.model_dump(mode="json", exclude={"parser", "tracking", "replace", "out"}),
     }

@@ -1,12 +1,18 @@
 """A tiny corpus: six tables in LLP's format and random shards for them, and the stage settings that fit it."""
 
-from collections.abc import Mapping, Sequence
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from finetune import evaluate, train
 from finetune.parser import ParserSettings
@@ -54,6 +60,13 @@ class Corpus:
         given = {"parser": self.work / "parser", "shards": self.shards, "tables": self.tables} | values
         return evaluate.Config(out=self.work / out, tracking=self.tracking, **given)
 
+    def runs(self) -> tuple[MlflowClient, list[Run]]:
+        """The MLflow client and the runs of this corpus's stages, newest first."""
+        client = MlflowClient(self.tracking.uri)
+        experiment = client.get_experiment_by_name(self.tracking.experiment)
+        assert experiment is not None
+        return client, list(client.search_runs([experiment.experiment_id]))
+
     def write_shards(
         self,
         folder: str,
@@ -100,3 +113,17 @@ def corpus(tmp_path: Path, store: Path) -> Corpus:
     made.write_tables()
     made.write_shards("shards", {split: made.keys(split) for split in COUNTS})
     return made
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every stage of the parser fail where its finished folder is to be brought into its place."""
+
+    @contextmanager
+    def failing(path: Path, replace: bool = False) -> Iterator[Path]:
+        with TemporaryDirectory(dir=path.parent) as folder:
+            yield Path(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(train, "whole_folder", failing)
+    monkeypatch.setattr(evaluate, "whole_folder", failing)

@@ -10,6 +10,7 @@ from finetune import evaluate, train
 from finetune.batches import load_splits
 from finetune.parser import Parser
 from finetune.protocol import Protocol, judge
+from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.world import World
 from shards.labels import CATEGORIES, Tables
@@ -94,3 +95,55 @@ def test_missing_test_videos_are_refused_or_skipped_and_counted(
         evaluate.main(trained.evaluation(shards=part))
     evaluate.main(trained.evaluation(shards=part, missing="skip"))
     assert "missing: 3" in capsys.readouterr().out
+
+
+def test_an_occupied_output_folder_is_refused_before_anything_is_read(corpus: Any) -> None:
+    config = corpus.evaluation()
+    config.out.mkdir()
+    (config.out / "scores.json").write_text("mine")
+    with pytest.raises(Refusal, match="holds files"):
+        evaluate.main(config)  # there is no parser either
+    assert (config.out / "scores.json").read_text() == "mine"
+
+
+def test_a_run_whose_files_never_reach_their_folder_is_failed(trained: Any, full_disk: None) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        evaluate.main(trained.evaluation())
+    assert {run.data.tags["stage"]: run.info.status for run in trained.runs()[1]} == {
+        "evaluate": "FAILED",
+        "finetune": "FINISHED",
+    }
+
+
+@pytest.mark.parametrize("lost", ["features", "videos"])
+def test_a_parser_that_does_not_say_what_it_was_trained_on_is_refused(trained: Any, lost: str) -> None:
+    parser = Parser.from_pretrained(trained.work / "parser")
+    folder = trained.work / "bare"
+    folder.mkdir()
+    parser.save(folder, {name: value for name, value in parser.trained_on.items() if name != lost})
+    with pytest.raises(Refusal, match=rf"must say which features .*/bare' does not .*{lost}"):
+        evaluate.main(trained.evaluation(parser=folder))
+
+
+def test_what_was_read_and_written_is_said(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = trained.evaluation()
+    evaluate.main(config)
+    said = capsys.readouterr().out
+    for words in (
+        f"Read the parser in '{config.parser}' and the tables in '{trained.tables}'.",
+        f"Read 11 test videos from '{trained.shards}/test' (sound, frames, motion;",
+        f"Wrote scores.json, categories.csv and categories.png into '{config.out}'.",
+    ):
+        assert words in said
+
+
+def test_scores_name_the_tables_they_were_held_to_though_others_than_the_training_had(trained: Any) -> None:
+    path = trained.tables / "AVVP_eval_audio.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    config = trained.evaluation()
+    evaluate.main(config)
+    found = json.loads((config.out / "scores.json").read_text())["protocol"]["tables"]
+    assert found == {path.name: sha256_file(path) for path in trained.tables.iterdir()}
+    before = Parser.from_pretrained(config.parser).trained_on["tables"]
+    assert {name for name in found if found[name] != before[name]} == {"AVVP_eval_audio.csv"}

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from finetune.parser import Parser, ParserSettings
+from launch.digest import sha256_json
 from launch.refusal import Refusal
 
 WIDTHS = {"vggish": 128, "resnet152": 2048, "r2plus1d_18": 512, "pretrained_audio": 24, "pretrained_visual": 24}
@@ -102,17 +104,37 @@ def test_files_of_another_version_are_refused(tmp_path: Path) -> None:
         Parser.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"parser": {"width": 16, "hidden": 16, "heads": 2}},
+        {"widths": WIDTHS | {"vggish": 129}},
+        {"trained_on": {"videos": {"train": 10_000}}},
+        {"weights": "0" * 64},
+        {"note": "added"},
+        {"seal": None},
+    ],
+)
+def test_settings_altered_by_hand_are_refused_even_where_the_weights_would_fit(
+    tmp_path: Path, altered: dict[str, object]
+) -> None:
+    edited(tmp_path, **altered)
+    with pytest.raises(Refusal, match=r"must be whole.*settings\.json was altered"):
+        Parser.from_pretrained(tmp_path)
+
+
 def test_settings_that_are_not_the_weights_are_refused(tmp_path: Path) -> None:
-    edited(tmp_path, parser={"width": 32})
+    resealed(tmp_path, parser={"width": 32})
     with pytest.raises(Refusal, match=r"must be whole.*are not those"):
         Parser.from_pretrained(tmp_path)
-    edited(tmp_path, parser={"wide": 16})
+    resealed(tmp_path, parser={"wide": 16})
     with pytest.raises(Refusal, match=r"must be whole.*wide"):
         Parser.from_pretrained(tmp_path)
 
 
 def test_weights_of_another_run_are_refused_by_their_checksum(tmp_path: Path) -> None:
-    edited(tmp_path, weights="0" * 64)
+    small().save(tmp_path, {})
+    save_file({name: rows + 1 for name, rows in small().state_dict().items()}, tmp_path / "parser.safetensors")
     with pytest.raises(Refusal, match="are not those"):
         Parser.from_pretrained(tmp_path)
 
@@ -128,7 +150,27 @@ def test_cut_weights_and_cut_settings_are_refused(tmp_path: Path) -> None:
         Parser.from_pretrained(tmp_path)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("architecture", "skip", "gcaa"), OPTIONS)
+@torch.no_grad()
+def test_a_gpu_parses_as_the_cpu_does(architecture: str, skip: bool, gcaa: bool) -> None:
+    parser = small(architecture=architecture, skip=skip, gcaa=gcaa)
+    present = torch.arange(10) < torch.tensor([10, 10, 4, 7, 1])[:, None]
+    expected = parser(features(), present)
+    found = parser.cuda()({name: rows.cuda() for name, rows in features().items()}, present.cuda())
+    for part in ("seconds", "video", "audio", "visual"):
+        torch.testing.assert_close(getattr(found, part).cpu(), getattr(expected, part), rtol=1e-4, atol=1e-5)
+
+
 def edited(folder: Path, **values: object) -> None:
     small().save(folder, {})
     content = json.loads((folder / "settings.json").read_text())
     (folder / "settings.json").write_text(json.dumps(content | values))
+
+
+def resealed(folder: Path, **values: object) -> None:
+    edited(folder, **values)
+    content = json.loads((folder / "settings.json").read_text())
+    del content["seal"]
+    (folder / "settings.json").write_text(json.dumps(content | {"seal": sha256_json(content)}))

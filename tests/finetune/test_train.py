@@ -13,6 +13,7 @@ from finetune.batches import load_splits
 from finetune.metrics import KINDS, LEVELS
 from finetune.parser import Parser
 from finetune.protocol import Judgement
+from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.tracking import Record
 from shards.labels import Tables
@@ -65,12 +66,8 @@ def test_the_run_folder_holds_the_parser_what_it_was_trained_on_and_its_scores(c
 
 
 def test_curves_of_the_loss_and_scores_of_every_epoch_are_recorded(corpus: Any) -> None:
-    from mlflow import MlflowClient
-
-    config = corpus.training(parser=option(corpus, **FULL))
-    train.main(config)
-    client = MlflowClient(config.tracking.uri)
-    (run,) = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])  # type: ignore[union-attr]
+    train.main(corpus.training(parser=option(corpus, **FULL)))
+    client, (run,) = corpus.runs()
     assert run.info.status == "FINISHED"
     points = {name: len(client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics}
     assert points["step/adversarial"] == points["step/loss"] == 3  # six steps, every second one
@@ -132,14 +129,43 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence_and_leaves_nothing(co
     assert not config.out.exists()
 
 
-def test_an_output_folder_with_files_is_refused_unless_it_may_be_replaced(corpus: Any) -> None:
+def test_an_output_folder_with_files_is_refused_before_anything_is_read_unless_it_may_be_replaced(corpus: Any) -> None:
     config = corpus.training()
     config.out.mkdir()
-    (config.out / "notes.txt").write_text("mine")
-    with pytest.raises(Refusal, match=r"notes|holds files"):
-        train.main(config)
+    (config.out / "scores.json").write_text("mine")
+    with pytest.raises(Refusal, match="holds files"):
+        train.main(config.model_copy(update={"shards": corpus.work / "nowhere", "tables": corpus.work / "nowhere"}))
+    assert (config.out / "scores.json").read_text() == "mine"
     train.main(corpus.training(replace=True))
-    assert not (config.out / "notes.txt").exists()
+    assert (config.out / "scores.json").read_text() != "mine"
+
+
+def test_a_run_whose_files_never_reach_their_folder_is_failed(corpus: Any, full_disk: None) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        train.main(corpus.training())
+    assert [run.info.status for run in corpus.runs()[1]] == ["FAILED"]
+
+
+def test_what_was_read_and_written_is_said(corpus: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = corpus.training()
+    train.main(config)
+    said = capsys.readouterr().out
+    for words in (
+        f"Read the tables in '{corpus.tables}'.",
+        f"Read 24 train videos from '{corpus.shards}/train' (sound, frames, motion;",
+        f"Read 9 validation videos from '{corpus.shards}/validation' (sound, frames, motion;",
+        f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.",
+    ):
+        assert words in said
+
+
+def test_the_parser_and_its_scores_name_the_tables_they_were_made_with(corpus: Any) -> None:
+    config = corpus.training()
+    train.main(config)
+    tables = {path.name: sha256_file(path) for path in corpus.tables.iterdir()}
+    assert len(tables) == 6
+    assert Parser.from_pretrained(config.out).trained_on["tables"] == tables
+    assert json.loads((config.out / "scores.json").read_text())["protocol"]["tables"] == tables
 
 
 def test_several_processes_are_refused(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
