@@ -37,6 +37,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     files = [Path(word) for word in arguments[:count]]
     config: Any = load(config_class, files, arguments[count:], f"python -m launch {name}")
     if chosen.distributed and config.job.processes > 1 and not launched():
+        chosen.check(config)
         return job.start(name, arguments, config.job)
     run(config)
     return 0

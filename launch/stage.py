@@ -24,6 +24,10 @@ class Stage:
         module = import_module(self.module)
         return module.Config, module.main
 
+    def check(self, config: Settings) -> None:
+        """Lets a distributed stage refuse inputs in this process, before it starts others that would refuse them."""
+        import_module(self.module).check(config)
+
 
 _LIST = (
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),

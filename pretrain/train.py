@@ -60,6 +60,11 @@ class Config(Settings):
     job: Job = Job()
 
 
+def check(config: Config) -> None:
+    """Raises Refusal for shards and components that are damaged or do not belong together."""
+    Components.load(config.components, Shards.open(config.shards))
+
+
 def main(config: Config) -> None:
     """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
     world = World.from_environment(config.seed)

@@ -76,6 +76,15 @@ def test_a_misspelt_setting_is_refused_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_inputs_are_refused_before_any_rank_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("launch.job.start", lambda *_: pytest.fail("ranks were started"))
+    places = ["--shards", str(tmp_path), "--components", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["pretrain", *places, "--job.processes", "2"]) == 2
+    assert capsys.readouterr().err.startswith("Refused: A shard set must hold manifest.json")
+
+
 @pytest.mark.parametrize(
     "variables",
     [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "0"}, {"WORLD_SIZE": "2"}, {"RANK": "one", "WORLD_SIZE": "2"}],
