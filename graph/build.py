@@ -37,22 +37,33 @@ from shards.schema import SECONDS
 class Config(Settings):
     """Which snippets mean the same: shards → similarity forests, components, and a report with plots."""
 
-    shards: Path = Field(description="folder of one shard set, as pack wrote it")
+    shards: Path = Field(description="folder of one shard set, such as shards/train")
     out: Path = Field(description="folder of the graph: forests, neighbour lists, components, report; must be new")
-    replace: bool = Field(False, description="whether the graph may take the place of one that is already in --out")
+    replace: bool = Field(False, description="whether the result may replace the one already in out")
     feature_audio: str = Field("vggish", description="feature whose cosines are the audio similarity")
     feature_visual: str = Field("resnet152", description="feature whose cosines are the visual similarity")
     threshold_audio: float = Field(ge=0, le=HIGHEST, description="cosine above which two snippets sound alike")
     threshold_visual: float = Field(ge=0, le=HIGHEST, description="cosine above which two snippets look alike")
-    floor_audio: float = Field(0.8, ge=0, le=HIGHEST, description="cosine down to which the audio forest is exact")
-    floor_visual: float = Field(0.8, ge=0, le=HIGHEST, description="cosine down to which the visual forest is exact")
+    floor_audio: float = Field(
+        0.8,
+        ge=0,
+        le=HIGHEST,
+        description="cosine down to which the audio forest answers any threshold exactly; lower costs more exhaustive "
+        "comparisons, and changes no component",
+    )
+    floor_visual: float = Field(0.8, ge=0, le=HIGHEST, description="the same for the visual forest")
     match: Literal["any", "all"] = Field("any", description="an edge needs a similarity in any modality, or in all")
     scope: Scope = Field("corpus", description="edges over the whole corpus, or only inside each video")
     centre: bool = Field(False, description="whether the mean row is subtracted first (features that lean one way)")
-    k: int = Field(32, ge=1, description="neighbours listed for each snippet")
+    k: int = Field(
+        32,
+        ge=1,
+        description="neighbours listed for each snippet; more cost 8 bytes each and save exhaustive comparisons; "
+        "components change only with who is a hub",
+    )
     hub_similarity: float = Field(0.98, ge=0, le=1, description="cosine; a hub's k-th neighbour is at least this near")
     exclude_hubs: bool = Field(True, description="whether hubs (silence, black frames) get no edges in that modality")
-    batch: int = Field(1024, ge=1, description="snippets searched for at a time")
+    batch: int = Field(1024, ge=1, description="snippets searched for at a time; more cost memory, and change nothing")
     audit_snippets: int = Field(2000, ge=2, description="snippets that are checked by brute force and networkx")
     seed: int = Field(0, ge=0, description="seed of the report's samples; the graph itself has nothing random")
     tracking: Tracking = Tracking()
@@ -97,7 +108,8 @@ def main(config: Config) -> None:
             sides = [_modality(name, config, shards, Path(rows)) for name in ("audio", "visual")]
             ids = _components(config, sides)
             checked = audit(ids, sides, config.match, config.scope, config.seed, config.audit_snippets)
-            assert checked.agrees, checked.sentence()
+            if not checked.agrees:
+                raise RuntimeError(f"{checked.sentence()} This is a fault of the program: the graph was not written.")
             found = report(ids, sides, shards.keys, config.match, config.seed)
         _write(config, shards, ids, sides, found, checked, folder)
         record.text("summary.txt", "\n".join(found.lines) + "\n")

@@ -7,6 +7,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -55,7 +56,7 @@ def build_corpus(
     threshold, floor = limits
     hubs = neighbours.hubs(hub_similarity)
     without = matrix.zero | hubs if exclude_hubs else matrix.zero
-    listed = Forest.grown(len(matrix), neighbours.edges(floor, without, block=32768))
+    listed = Forest.grown(len(matrix), _listed(neighbours, floor, without, f"{name} forest"))
     full = saturated(neighbours.weakest, floor, without)
     forest = join(listed, np.flatnonzero(full).astype(np.int32), matrix.tile, floor, f"{name} saturated")
     return Modality(name, matrix, threshold, floor, forest, neighbours, hubs, without, full)
@@ -99,10 +100,18 @@ def build_both(audio: Modality, visual: Modality) -> Forest:
 def _also(one: Modality, other: Modality, without: Bool[np.ndarray, " snippet"]) -> Iterator[Edges]:
     """The pairs listed in one modality that are similar in the other too, weighed by their smaller margin."""
     assert one.neighbours is not None
-    for edges in one.neighbours.edges(one.threshold, without, block=32768):
+    for edges in _listed(one.neighbours, one.threshold, without, f"both, listed in {one.name}"):
         also = other.matrix.pairs(edges.first, edges.second) - np.float32(other.threshold)
         weight = np.minimum(edges.similarity - np.float32(one.threshold), also)
         yield Edges(edges.first, edges.second, weight).where(weight > 0)
+
+
+def _listed(
+    neighbours: Neighbours, floor: float, without: Bool[np.ndarray, " snippet"], what: str, block: int = 32768
+) -> Iterator[Edges]:
+    """The listed pairs above the floor, `block` snippets' at a time, shown as they pass."""
+    blocks = ceil(len(without) / block)
+    return track(neighbours.edges(floor, without, block), what, blocks, f"× {block} snippets")
 
 
 def _within_videos(nodes: int, score: Score, floor: float, name: str, videos: int = 64) -> Iterator[Edges]:

@@ -17,7 +17,7 @@ from graph.sweep import Curve, Grid, Shape, curve, grid, shape
 from shards.schema import SECONDS
 
 ALARM = 0.05
-"""The share of snippets above which the largest component is taken for a chain of wrong links."""
+"""The share of snippets above which the largest component of several videos is taken for a chain of wrong links."""
 LISTED = 1000
 """Hubs that the JSON report names, at most; it counts all."""
 
@@ -124,12 +124,12 @@ def _joined(chosen: Shape, match: str) -> list[str]:
         "The thresholds are the ones you gave, and components are the plain transitive closure of the edges: look at "
         "report.png before you train on them.",
     ]
-    if chosen.largest_share > ALARM:
+    if chosen.chained_share > ALARM:
         lines.append(
-            f"WARNING: the largest component holds {chosen.largest_share:.1%} of all snippets (more than {ALARM:.0%}). "
-            "Unlike snippets are being chained together, and pre-training would pull them all to one point. Raise "
-            "--threshold_audio or --threshold_visual (report.png shows the shares over both), keep exclude_hubs, or "
-            "ask for --match all."
+            f"WARNING: the largest component of several videos holds {chosen.chained_share:.1%} of all snippets (more "
+            f"than {ALARM:.0%}). Unlike snippets are being chained together, and pre-training would pull them all to "
+            "one point. Raise --threshold_audio or --threshold_visual (report.png shows the shares over both), keep "
+            "exclude_hubs, or ask for --match all."
         )
     return lines
 

@@ -25,6 +25,8 @@ class Shape:
     largest_share: float
     """Share of all snippets that are in the largest component."""
     second_share: float
+    chained_share: float
+    """Share of all snippets that are in the largest component of several videos; 0 where none spans two."""
     linked_share: float
     """Share of snippets whose component holds a snippet of another video."""
     positive_chance: float
@@ -36,8 +38,7 @@ def shape(ids: Int[np.ndarray, " snippet"]) -> Shape:
     sizes = np.bincount(ids)
     videos = len(ids) // SECONDS
     in_video = np.unique(ids * videos + np.arange(len(ids)) // SECONDS, return_counts=True)
-    owner = in_video[0] // videos
-    linked = np.bincount(owner)[ids] > 1
+    spans = np.bincount(in_video[0] // videos) > 1
     largest = np.sort(sizes)[::-1]
     same = float((sizes.astype(float) ** 2).sum() - (in_video[1].astype(float) ** 2).sum())
     pairs = float(len(ids)) ** 2 - videos * SECONDS**2
@@ -46,7 +47,8 @@ def shape(ids: Int[np.ndarray, " snippet"]) -> Shape:
         singletons=int((sizes == 1).sum()),
         largest_share=float(largest[0]) / len(ids),
         second_share=float(largest[1]) / len(ids) if len(sizes) > 1 else 0.0,
-        linked_share=float(linked.mean()),
+        chained_share=float(sizes[spans].max(initial=0)) / len(ids),
+        linked_share=float(spans[ids].mean()),
         positive_chance=same / pairs if pairs else 0.0,
     )
 
@@ -71,7 +73,10 @@ class Grid:
 def curve(side: Modality, steps: int = 40) -> Curve:
     """The shapes at `steps` thresholds from the floor up: evenly spaced ones, and quantiles of the forest's edges."""
     thresholds = np.union1d(_even(side, steps // 2), _quantiles(side, steps - steps // 2))
-    shapes = [shape(components(side.forest.nodes, [side.forest.cut(threshold)])) for threshold in thresholds]
+    shapes = [
+        shape(components(side.forest.nodes, [side.forest.cut(threshold)]))
+        for threshold in track(thresholds, f"{side.name} thresholds", len(thresholds), "thresholds")
+    ]
     return Curve(thresholds.tolist(), shapes)
 
 

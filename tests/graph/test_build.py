@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graph.audit import Audit
 from graph.build import Config, main
 from graph.components import Components, sealed
 from graph.forest import Forest, components
@@ -55,7 +56,8 @@ def test_the_stage_gives_the_brute_force_components_and_files_that_belong_togeth
     np.testing.assert_array_equal(components(400, cuts), loaded.ids.ravel())
     found = json.loads((folder / "report.json").read_text())
     assert found["chosen"]["components"] == loaded.ids.max() + 1
-    assert found["audit"]["wrongly_apart"] == found["audit"]["wrongly_joined"] == 0
+    assert found["audit"]["snippets"] == 400
+    assert found["audit"]["edges"] == int(np.triu(adjacent, 1).sum())
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert "Read 40 videos (400 snippets)" in said
@@ -67,7 +69,51 @@ def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
 ) -> None:
     build(shard_set(scenes(30, kinds=1)), exclude_hubs=False, threshold_audio=0.8, threshold_visual=0.8)
-    assert re.search(r"WARNING: the largest component holds .* Raise --threshold_audio", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"WARNING: the largest component of several videos holds .* Raise --threshold_audio", said)
+
+
+def test_a_component_of_one_videos_own_seconds_is_no_chain(
+    shard_set: Callable[..., Shards], build: Build, capsys: pytest.CaptureFixture
+) -> None:
+    still = np.repeat(np.random.default_rng(0).normal(size=(12, 1, 300)), 10, axis=1)
+    folder = build(shard_set({"vggish": still, "resnet152": still}), k=16)
+    found = json.loads((folder / "report.json").read_text())["chosen"]
+    assert (found["components"], found["largest_share"]) == (12, 10 / 120)
+    assert found["chained_share"] == 0
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_a_graph_that_brute_force_contradicts_is_not_written(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("graph.build.audit", lambda *_: Audit(400, 7, 9, wrongly_apart=1, wrongly_joined=0))
+    with pytest.raises(RuntimeError, match=r"brute force and networkx DISAGREE .*fault of the program"):
+        build(shard_set(scenes(40)))
+    assert not (tmp_path / "graph").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "loops"),
+    [
+        ({}, ("audio forest", "audio saturated pairs", "audio thresholds", "threshold grid")),
+        ({"match": "all"}, ("both, listed in audio", "both, listed in visual", "both saturated pairs")),
+    ],
+)
+def test_every_long_loop_tells_how_far_it_is(
+    shard_set: Callable[..., Shards],
+    scenes: Scenes,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    settings: dict[str, Any],
+    loops: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr("launch.progress.QUIET_SECONDS", 0)
+    build(shard_set(scenes(30)), exclude_hubs=False, **settings)
+    said = capsys.readouterr().out
+    for loop in loops:
+        assert re.search(rf"^{loop}: \d+/\d+", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("scope", ["corpus", "video"])

@@ -18,5 +18,7 @@ def test_the_shape_is_what_counting_every_pair_gives(videos: int, kinds: int, se
     assert found.singletons == sizes.count(1)
     assert found.largest_share == sizes[0] / len(ids)
     assert found.second_share == (sizes[1] / len(ids) if len(sizes) > 1 else 0)
+    chained = [size for kind, size in enumerate(np.bincount(ids)) if len(set(video[ids == kind])) > 1]
+    assert found.chained_share == max(chained, default=0) / len(ids)
     assert found.linked_share == pytest.approx((same & apart).any(axis=1).mean())
     assert found.positive_chance == pytest.approx((same & apart).sum() / apart.sum())
