@@ -9,7 +9,7 @@ A saved parser is a folder with `parser.safetensors` and `settings.json`, the la
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,7 +46,7 @@ class ParserSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in attention and feed-forward layers")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _fits_together(self) -> "ParserSettings":
         if self.skip and self.architecture != "base":
             raise ValueError("skip needs architecture 'base': HAN has no self-attended stream to skip from.")
         if self.width % self.heads:

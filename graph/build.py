@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -69,7 +69,7 @@ class Config(Settings):
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
-    def _thresholds_are_exact(self) -> Self:
+    def _thresholds_are_exact(self) -> "Config":
         for name, (threshold, floor) in self.limits.items():
             if threshold < floor:
                 raise ValueError(

@@ -7,7 +7,6 @@ relabelling a video never repacks it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool
@@ -58,7 +57,7 @@ class Tables:
     defects: Defects = NO_DEFECTS
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Tables":
         """The six tables in `folder`; anything but the known kinds of defects is refused (`Refusal`) by its place."""
         doubled: list[Row] = []
         weak = {split: read_weak(folder / name, doubled) for split, name in WEAK_FILES.items()}
@@ -92,14 +91,14 @@ class Tables:
         """What is audible and what is visible, second by second; a key without rows (training videos) is all False."""
         return fill(self.audio, keys), fill(self.visual, keys)
 
-    def restrict(self, chosen: Mapping[str, Sequence[str]]) -> Self:
+    def restrict(self, chosen: Mapping[str, Sequence[str]]) -> "Tables":
         """The same tables for the chosen keys of each split only, in this table's order; without defects."""
         wanted = {split: set(chosen[split]) for split in SPLITS}
         weak = {s: {k: v for k, v in self.weak[s].items() if k in wanted[s]} for s in SPLITS}
         every = {key for keys in weak.values() for key in keys}
         audio = {key: spans for key, spans in self.audio.items() if key in every}
         visual = {key: spans for key, spans in self.visual.items() if key in every}
-        return type(self)(weak, audio, visual)
+        return Tables(weak, audio, visual)
 
     def write(self, folder: Path) -> None:
         """Writes the six tables into `folder` (which exists), in the published format, without their defects."""

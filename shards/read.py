@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -124,7 +123,7 @@ class Shards:
                 f"{', '.join(self.manifest.features)}: name one of these, or pack that feature."
             )
 
-    def _stack(self, name: str, videos: Sequence[Video]) -> np.ndarray[Any, Any]:
+    def _stack(self, name: str, videos: Sequence[Video]) -> np.ndarray:
         feature = self.manifest.features[name]
         rows = [video.features[name] for video in videos]
         return np.stack(rows) if rows else np.zeros((0, SECONDS, feature.width), feature.dtype)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class Video:
     """A ten-second clip: its key and its features, each (SECONDS, width)."""
 
     key: str
-    features: Mapping[str, np.ndarray[Any, np.dtype[np.floating]]]
+    features: Mapping[str, np.ndarray]
 
 
 def check_key(key: str, place: str = "") -> None:
@@ -79,6 +78,6 @@ def check_features(video: Video, features: Mapping[str, Feature]) -> None:
             )
 
 
-def _worst(array: np.ndarray[Any, np.dtype[np.floating]]) -> str:
+def _worst(array: np.ndarray) -> str:
     second, column = np.argwhere(~np.isfinite(array))[0]
     return f"{array[second, column]} at second {second}, column {column}"

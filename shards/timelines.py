@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -59,7 +59,7 @@ class Statistics:
     together: tuple[tuple[int, ...], ...]  # videos that name both classes; on the diagonal: that name this one
 
     @classmethod
-    def measure(cls, tables: Tables, split: str = "validation") -> Self:
+    def measure(cls, tables: Tables, split: str = "validation") -> "Statistics":
         """The statistics of a densely annotated split."""
         keys = tables.keys(split)
         weak, (audio, visual) = tables.weak_matrix(keys), tables.truth(keys)
@@ -71,12 +71,12 @@ class Statistics:
         )
 
     @classmethod
-    def frozen(cls) -> Self:
+    def frozen(cls) -> "Statistics":
         """The statistics of LLP's real validation split, as they were measured."""
         return cls.from_json(json.loads(FROZEN.read_text()))
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
+    def from_json(cls, value: dict[str, Any]) -> "Statistics":
         """The inverse of `dataclasses.asdict` and JSON."""
         habits = [{**h, **{m: Rhythm(**_tuples(h[m])) for m in ("audio", "visual")}} for h in value["habits"]]
         return cls(

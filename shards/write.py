@@ -85,7 +85,7 @@ class Writer:
         self.manifest = Manifest(self._features, tuple(self._shards), self._source)
         self.manifest.write(self._folder)
 
-    def _cast(self, name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
         dtype = self._features[name].dtype if name in self._features else "float32"
         with np.errstate(over="ignore"):  # an overflow becomes an infinity, which check_features names
             return np.asarray(array).astype(dtype)
