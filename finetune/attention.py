@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-Present = Bool[Tensor, "*stream second"]
+Present = Bool[Tensor, "*#stream second"]
 """Which seconds of a video exist; a shorter video has False at its end."""
 
 
