@@ -20,7 +20,7 @@ from launch.digest import sha256_file
 from launch.progress import track
 from launch.settings import Settings
 from shards.labels import DENSE_FILES, FULL_FILE, WEAK_FILES
-from shards.planted_tables import SIZES as LLP
+from shards.planted.tables import SIZES as LLP
 
 
 class Protocol(Settings):

@@ -17,10 +17,10 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
-from shards.arrays import ArrayFolder, check_present, open_folders, stems
 from shards.labels import SPLITS, Tables, feature_id
 from shards.manifest import Manifest
 from shards.schema import SECONDS, Video, check_key
+from shards.sources.npy import ArrayFolder, check_present, open_folders, stems
 from shards.write import Writer
 
 CORPUS = "corpus.json"

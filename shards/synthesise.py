@@ -24,16 +24,16 @@ from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.settings import Settings
 from launch.tracking import Tracking
-from shards.arrays import RAW
-from shards.dice import Dice
 from shards.labels import DENSE_FILES, FULL_FILE, SPLITS, WEAK_FILES, Tables, feature_id
-from shards.mixtures import draw_sources
 from shards.pack import CORPUS
-from shards.planted import GENERATOR_VERSION, MODALITIES, STREAMS, render
-from shards.planted_tables import Cast, cast_split, cast_unlabelled, dense, own_tables, real_tables
+from shards.planted.dice import Dice
+from shards.planted.mixtures import draw_sources
+from shards.planted.tables import Cast, cast_split, cast_unlabelled, dense, own_tables, real_tables
+from shards.planted.timelines import Statistics
+from shards.planted.world import GENERATOR_VERSION, MODALITIES, STREAMS, render
 from shards.schema import Feature, Video
+from shards.sources.npy import RAW
 from shards.tables import write_dense
-from shards.timelines import Statistics
 from shards.write import Writer
 
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]

@@ -11,7 +11,7 @@ from launch.refusal import Refusal
 from launch.tracking import Tracking
 from shards import pack, synthesise
 from shards.labels import SPLITS, Tables, feature_id, read_dense
-from shards.planted import GENERATOR_VERSION
+from shards.planted.world import GENERATOR_VERSION
 from shards.read import Shards, open_sets
 from shards.synthesise import Config
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shards.dice import Dice
+from shards.planted.dice import Dice
 
 GOLDEN_UNIFORM = 0.2859255537021025
 GOLDEN_NORMALS = [[0.380126953125, -0.239013671875, -0.48193359375], [0.31689453125, 0.40380859375, -0.27734375]]

@@ -2,7 +2,7 @@
 
 The statistics that a corpus without real tables uses are measured once and kept in `llp_statistics.json`:
 
-    python -m shards.timelines ../shared/llp shards/llp_statistics.json
+    python -m shards.planted.timelines ../shared/llp shards/planted/llp_statistics.json
 
 They hold sums over the validation videos only, no video's own annotation.
 """
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from shards.dice import Dice
 from shards.labels import Tables
+from shards.planted.dice import Dice
 from shards.schema import SECONDS
 
 FROZEN = Path(__file__).with_name("llp_statistics.json")

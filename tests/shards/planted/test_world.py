@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from shards.dice import Dice
 from shards.labels import CATEGORIES
-from shards.mixtures import draw_clutter, draw_event, draw_scene, draw_sources
-from shards.planted import (
+from shards.planted.dice import Dice
+from shards.planted.mixtures import draw_clutter, draw_event, draw_scene, draw_sources
+from shards.planted.world import (
     CLASSES,
     FAMILIES,
     GENERATOR_VERSION,

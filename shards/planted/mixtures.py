@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool
 
-from shards.dice import Dice
-from shards.planted import (
+from shards.planted.dice import Dice
+from shards.planted.world import (
     CLASSES,
     GENERATOR_VERSION,
     MODALITIES,

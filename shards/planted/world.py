@@ -1,7 +1,7 @@
 """The planted world: what classes and scenes sound and look like, and the features of a video of which that is known.
 
 A second's feature is an offset that all seconds share plus a mixture of *patterns* (random directions): of the events
-that are on, of the video's background, of clutter (`shards/mixtures.py` draws it). Patterns of one class have a part in
+that are on, of the video's background, of clutter (`mixtures.py` draws it). Patterns of one class have a part in
 common, those of one family of classes (strings, engines, …) a smaller one; a class has several sub-prototypes in each
 modality. The mixture has constant energy, so a loud event drowns the rest. What comes out is rectified and bent
 upwards: non-negative and heavy-tailed, like embeddings after a ReLU.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from shards.dice import Dice
+from shards.planted.dice import Dice
 from shards.schema import SECONDS
 from shards.tables import CATEGORIES
 

@@ -7,9 +7,9 @@ import pytest
 
 from launch.refusal import Refusal
 from shards.labels import SPLITS, Span, Tables
-from shards.planted import CLASSES
-from shards.planted_tables import cast_split, cast_unlabelled, own_tables, real_tables
-from shards.timelines import Statistics
+from shards.planted.tables import cast_split, cast_unlabelled, own_tables, real_tables
+from shards.planted.timelines import Statistics
+from shards.planted.world import CLASSES
 
 GOLDEN = "8ca3019428d34808e9e8cf18dfb83e85b221c649babb293f5fb6426f700dc177"
 SMALL = {"train": 40, "validation": 20, "test": 30}

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards.dice import Dice
 from shards.labels import CATEGORIES, Tables
-from shards.timelines import Statistics, draw_event_seconds, draw_labels, draw_parses
+from shards.planted.dice import Dice
+from shards.planted.timelines import Statistics, draw_event_seconds, draw_labels, draw_parses
 
 SPEECH = CATEGORIES.index("Speech")
 

@@ -1,0 +1,1 @@
+"""The planted world: what stands in for features that may not be redistributed. `shards.synthesise` renders it."""

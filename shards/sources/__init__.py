@@ -1,0 +1,1 @@
+"""Where features come from: folders of `.npy` files, AudioSet's TFRecords, foreign WebDataset tars."""
