@@ -1,11 +1,16 @@
 """Files and folders that appear whole or not at all: written beside their place, then renamed into it."""
 
+import fcntl
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from launch.digest import sha256_json
+from launch.progress import say
 from launch.refusal import Refusal
 
 RESULTS = {".tar", ".json", ".safetensors", ".npy", ".csv", ".png"}
@@ -40,12 +45,102 @@ def whole_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     _check_target(path, replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    old = temporary.with_suffix(".old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
-        _sync_tree(temporary)
+        _into_place(temporary, path, temporary.with_suffix(".old"))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A folder in the making that outlives the process which makes it."""
+
+    result: Path
+    """What becomes the folder."""
+    notes: Path
+    """What the next start needs to know of the result's parts; it never becomes part of the folder."""
+
+
+@contextmanager
+def resumable_folder(path: Path, plan: Mapping[str, str], replace: bool = False) -> Iterator[Unfinished]:
+    """A folder that a later start goes on with; renamed onto `path` at a clean end, as `whole_folder` does.
+
+    Until then it lies in `.<name>.part` beside `path`, which stays there after an exception or a kill if there are
+    notes in it. `plan` says in named parts what the folder will hold: a start with an equal plan finds the files of
+    the one before, half-written ones too, so it checks them by its notes; a start with another says what changed and
+    begins anew. Raises Refusal while another process makes the same folder, and for what `whole_folder` refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.absolute().parent / f".{path.name}.part"
+    old = part / "old"
+    _check_target(path, replace)
+    with _locked(part):
+        try:
+            if old.exists() and not path.exists():  # killed between the two renames
+                os.replace(old, path)
+            _check_target(path, replace)
+            unfinished = _unfinished(part, plan)
+            yield unfinished
+            _check_target(path, replace)
+            _into_place(unfinished.result, path, old)
+            shutil.rmtree(part)
+        finally:
+            if not any(part.glob("*/notes/*")):
+                shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Holds the lock in a folder, which is made if need be; Refusal when another process holds it."""
+    while True:
+        part.mkdir(exist_ok=True)
+        with (part / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refusal(
+                    f"A folder must be made by one process at a time, but another is at work in '{part}': "
+                    "wait for it, or give another --out."
+                ) from None
+            if not os.path.exists(part / "lock") or not os.path.samestat(
+                os.stat(part / "lock"), os.fstat(lock.fileno())
+            ):
+                continue  # its holder finished, and took the folder away
+            yield
+            return
+
+
+def _unfinished(part: Path, plan: Mapping[str, str]) -> Unfinished:
+    """The folders of this plan. Its digest is in their path, so a lost process of another plan cannot write there."""
+    work = part / sha256_json(dict(plan))[:16]
+    for other in part.glob("*/"):
+        if other != work:
+            say(f"Starting over: '{part}' holds the beginnings of {_difference(other / 'plan.json', plan)}.")
+            shutil.rmtree(other)
+    unfinished = Unfinished(work / "result", work / "notes")
+    unfinished.result.mkdir(parents=True, exist_ok=True)
+    unfinished.notes.mkdir(exist_ok=True)
+    with whole_file(work / "plan.json") as temporary:
+        temporary.write_text(json.dumps(dict(plan), indent=1))
+    return unfinished
+
+
+def _difference(file: Path, plan: Mapping[str, str]) -> str:
+    try:
+        before = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return "another result"
+    names = [name for name in {**before, **plan} if before.get(name) != plan.get(name)]
+    return f"one with another {', '.join(names)}"
+
+
+def _into_place(temporary: Path, path: Path, old: Path) -> None:
+    """Renames a finished folder onto `path`; what was there waits at `old`, and comes back if anything intervenes."""
+    _sync_tree(temporary)
+    try:
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -53,7 +148,6 @@ def whole_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 

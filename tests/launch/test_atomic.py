@@ -1,11 +1,12 @@
 """Files and folders appear whole or not at all."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from launch.atomic import whole_file, whole_folder
+from launch.atomic import Unfinished, resumable_folder, whole_file, whole_folder
 from launch.refusal import Refusal
 
 
@@ -102,6 +103,121 @@ def test_an_exit_between_the_two_renames_puts_the_old_folder_back(
         (temporary / "new.json").touch()
     assert [path.name for path in target.iterdir()] == ["old.json"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_resumable_folder_appears_whole_at_a_clean_end_and_its_notes_never(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with resumable_folder(target, {"width": "1"}) as unfinished:
+        (unfinished.result / "new.json").touch()
+        (unfinished.notes / "new").touch()
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["new.json"]
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_the_next_start_with_the_same_plan_finds_what_the_last_one_left(tmp_path: Path) -> None:
+    _leave_half(tmp_path / "folder", {"width": "1"})
+    assert not (tmp_path / "folder").exists()
+    with resumable_folder(tmp_path / "folder", {"width": "1"}) as unfinished:
+        assert (unfinished.notes / "first").read_text() == "half"
+        assert (unfinished.result / "first.json").exists()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["first.json"]
+
+
+def test_another_plan_starts_over_and_says_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _leave_half(tmp_path / "folder", {"width": "1", "height": "2", "depth": "3"})
+    with resumable_folder(tmp_path / "folder", {"width": "2", "height": "2", "length": "1"}) as unfinished:
+        assert list(unfinished.notes.iterdir()) == list(unfinished.result.iterdir()) == []
+    said = capsys.readouterr().out
+    assert said.startswith("Starting over: ")
+    assert said.endswith("holds the beginnings of one with another width, depth, length.\n")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_plan_that_cannot_be_read_starts_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _leave_half(tmp_path / "folder", {"width": "1"})
+    next(tmp_path.glob(".folder.part/*/plan.json")).write_text("{")
+    with resumable_folder(tmp_path / "folder", {"width": "2"}) as unfinished:
+        assert list(unfinished.notes.iterdir()) == []
+    assert "the beginnings of another result" in capsys.readouterr().out
+
+
+def test_a_failure_before_the_first_note_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), resumable_folder(tmp_path / "folder", {}) as unfinished:
+        _write_and_fail(unfinished.result / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_cannot_make_one_folder(tmp_path: Path) -> None:
+    with resumable_folder(tmp_path / "folder", {}) as unfinished:
+        with pytest.raises(Refusal, match=r"another is at work in '.*\.folder\.part'"):
+            _leave_half(tmp_path / "folder", {})
+        (unfinished.result / "whole.json").touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["whole.json"]
+
+
+def test_a_lock_whose_folder_went_with_its_holder_is_not_taken_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, real = tmp_path / ".folder.part", fcntl.flock
+
+    def holder_finishes_first(lock: object, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        (part / "lock").unlink()
+        part.rmdir()
+        real(lock, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", holder_finishes_first)
+    with resumable_folder(tmp_path / "folder", {}), (part / "lock").open("w") as lock, pytest.raises(BlockingIOError):
+        real(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_that_appeared_meanwhile_is_kept_and_so_is_the_work(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scores.json").touch()
+    kept = pytest.raises(Refusal, match=r"holds files.*--replace")
+    with kept, resumable_folder(tmp_path / "folder", {}) as unfinished:
+        _leave_note_and_move(unfinished.notes / "first", tmp_path / "other", tmp_path / "folder")
+    assert (tmp_path / "folder" / "scores.json").exists()
+    assert (unfinished.notes / "first").exists()
+
+
+def test_a_resumable_folder_takes_the_place_of_another_only_when_told(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.json").touch()
+    with pytest.raises(Refusal, match=r"holds files.*--replace"), resumable_folder(tmp_path / "folder", {}):
+        pass
+    with resumable_folder(tmp_path / "folder", {}, replace=True) as unfinished:
+        (unfinished.result / "new.json").touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new.json"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_kill_between_the_two_renames_costs_neither_the_old_nor_the_new(tmp_path: Path) -> None:
+    _leave_half(tmp_path / "folder", {"width": "1"})
+    (tmp_path / ".folder.part" / "old").mkdir()
+    (tmp_path / ".folder.part" / "old" / "old.json").touch()
+    with pytest.raises(Refusal, match=r"holds files.*--replace"), resumable_folder(tmp_path / "folder", {"width": "1"}):
+        pass
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["old.json"]
+    with resumable_folder(tmp_path / "folder", {"width": "1"}, replace=True):
+        pass
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["first.json"]
+
+
+def _leave_half(target: Path, plan: dict[str, str]) -> None:
+    with pytest.raises(RuntimeError), resumable_folder(target, plan) as unfinished:
+        _leave_and_fail(unfinished)
+
+
+def _leave_and_fail(unfinished: Unfinished) -> None:
+    (unfinished.result / "first.json").touch()
+    _write_and_fail(unfinished.notes / "first")
+
+
+def _leave_note_and_move(note: Path, source: Path, target: Path) -> None:
+    note.touch()
+    source.rename(target)
 
 
 def _write_and_fail(path: Path) -> None:

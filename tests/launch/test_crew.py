@@ -1,0 +1,127 @@
+"""Tasks are shared out over processes; whatever happens to one of them, nobody waits for ever and nobody is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launch.crew import share_out
+from launch.refusal import Refusal
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def refuse_odd(number: int) -> int:
+    time.sleep(0.3 if number == 1 else 0)  # the first refusal is the slowest
+    if number % 2:
+        raise Refusal(f"{number} is odd.")
+    return number
+
+
+def fail(number: int) -> int:
+    return 1 // number
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def leave(number: int) -> int:
+    os._exit(7)
+
+
+def sleep(number: int) -> int:
+    time.sleep(60)
+    return number
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_task_is_done_once(processes: int) -> None:
+    with share_out(square, range(20), processes) as results:
+        assert sorted(results) == [number * number for number in range(20)]
+
+
+def test_no_task_gives_no_result() -> None:
+    with share_out(square, [], 2) as results:
+        assert list(results) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_the_first_refusal_is_raised_as_it_is_however_fast_the_others_are(processes: int) -> None:
+    with pytest.raises(Refusal, match=r"^1 is odd\.$"), share_out(refuse_odd, range(9), processes) as results:
+        list(results)
+
+
+def test_a_failure_comes_with_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"), share_out(fail, [0], 2) as results:
+        list(results)
+
+
+def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
+    killed = pytest.raises(ChildProcessError, match=r"was killed by SIGKILL.*out of memory")
+    with killed, share_out(die, range(3), 2) as results:
+        list(results)
+
+
+def test_a_process_that_leaves_is_an_error_that_says_so() -> None:
+    with pytest.raises(ChildProcessError, match="ended with exit code 7"), share_out(leave, [0], 2) as results:
+        list(results)
+
+
+def test_leaving_the_block_ends_every_process_at_once() -> None:
+    before = set(psutil.Process().children())
+    start = time.monotonic()
+    with share_out(sleep, range(2), 2) as results:
+        assert results
+        started = set(psutil.Process().children()) - before
+    assert not psutil.wait_procs(list(started), timeout=1)[1]
+    assert time.monotonic() - start < 10
+
+
+def test_tasks_are_taken_only_as_they_are_needed() -> None:
+    taken = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    with share_out(square, tasks(), 2) as results:
+        next(results)
+    assert len(taken) <= 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_process_does_not_outlive_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    source = (
+        "import sys; from pathlib import Path; from launch.crew import share_out\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_crew import sleep\n"
+        f"with share_out(sleep, range(2), 2) as results: Path({str(tmp_path / 'up')!r}).touch(); list(results)\n"
+    )
+    (tmp_path / "parent.py").write_text(f"if __name__ == '__main__':\n {source.replace(chr(10), chr(10) + ' ')}")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(Path(__file__).parent)])}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=environment, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "up").exists():
+        time.sleep(0.05)
+    time.sleep(1)  # until the tasks are in hand
+    children = psutil.Process(parent.pid).children()
+    parent.send_signal(number)
+    parent.wait(10)
+    workers = [child for child in children if "resource_tracker" not in " ".join(_words(child))]
+    assert not psutil.wait_procs(workers, timeout=5)[1]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
