@@ -98,7 +98,10 @@ def _status(error: BaseException) -> int | None:
     for each in _chain(error):
         response = getattr(each, "response", None)
         code = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-        for found in (getattr(each, "status", None), code, getattr(each, "code", None)):
+        gs = (
+            getattr(each, "code", None) if type(each).__module__.startswith("gcsfs") else None
+        )  # aiohttp's means itself
+        for found in (getattr(each, "status", None), code, gs):
             if isinstance(found, int) and 400 <= found < 600:
                 return found
     return None
