@@ -1,60 +1,87 @@
 """python -m launch pack --features corpus/feats --tables corpus/tables --out corpus/shards
+python -m launch pack --tfrecords audioset_v1_embeddings --features feats --missing skip --out shards
+python -m launch pack --webdataset 'old/*.tar' --out shards
 
-Packs folders of `.npy` features into WebDataset shards: with LLP's tables one shard set a split (`out/train`,
-`out/validation`, `out/test`), without tables one set of every video there is.
+Packs features into WebDataset shards: with LLP's tables one shard set a split (`out/train`, `out/validation`,
+`out/test`), without tables one set of every video there is. A pack that was stopped or killed goes on when it is
+started again; the bytes depend neither on that nor on the number of processes.
 """
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from launch import tracking
-from launch.atomic import whole_folder
+from launch.atomic import Unfinished, resumable_folder
+from launch.crew import share_out
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking import Tracking
-from shards.labels import SPLITS, Tables, feature_id
+from launch.tracking import Record, Tracking
+from shards.labels import SPLITS, Tables
 from shards.manifest import Manifest
-from shards.schema import SECONDS, Video, check_key
-from shards.sources.npy import ArrayFolder, check_present, open_folders, stems
-from shards.write import Writer
+from shards.packing import Builder, Done, Plan, sweep
+from shards.sources import Source
+from shards.sources.join import Selection, check_distinct, join
+from shards.sources.npy import open_folders
+from shards.sources.tfrecord import open_records
+from shards.sources.webdataset import open_tars
 
 CORPUS = "corpus.json"
 """What a generator leaves beside the feature folders' parent: its name, version and seed, copied into the manifest."""
+FEW = 3
+"""Videos that were left out and are named on the screen; the run's `skipped.csv` names all."""
 
 
 class Config(Settings):
-    """Packs folders of .npy features into WebDataset shards, one <key>.safetensors a video."""
+    """Packs features into WebDataset shards, one <key>.safetensors a video; several sources are joined by key."""
 
-    features: Path = Field(description="folder that holds one folder of <id>.npy files a feature (vggish/, res152/, …)")
+    features: Path | None = Field(
+        None, description="folder that holds one folder of <id>.npy files a feature (vggish/, res152/, …)"
+    )
+    folders: tuple[str, ...] = Field(
+        (), description="names of the feature folders to pack; none named: all that hold .npy files"
+    )
+    tfrecords: tuple[str, ...] = Field(
+        (), description="folders or globs of AudioSet's TFRecord release (feature vggish, dequantised)"
+    )
+    webdataset: tuple[str, ...] = Field(
+        (), description="folders or globs of WebDataset tars with members <key>.<feature>.npy"
+    )
     tables: Path | None = Field(
         None,
         description="folder of LLP's tables: which videos, in which split; every video there is when absent",
     )
     out: Path = Field(description="folder to write: a shard set a split, or one set without tables")
-    folders: tuple[str, ...] = Field(
-        (), description="names of the feature folders to pack; none named: all that hold .npy files"
-    )
     dtype: Literal["float16", "float32"] = Field("float16", description="how values are stored")
     videos_per_shard: int = Field(1000, ge=1, description="videos a tar (54 kB a video with LLP's features)")
+    on_bad: Literal["stop", "skip"] = Field(
+        "stop", description="what to do at a video whose features are unreadable, misshapen or not finite"
+    )
+    missing: Literal["stop", "skip"] = Field("stop", description="what to do at a video that lacks a feature")
+    processes: int = Field(0, ge=0, description="processes that make shards; 0: one a core, 1: none but this one")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
     tracking: Tracking = Tracking()
 
 
 def main(config: Config) -> None:
-    """Reads every feature file once and writes the shard sets, all or none."""
-    folders = open_folders(config.features, config.folders, config.dtype)
-    named = ", ".join(f"{each.feature.name} ({each.feature.width})" for each in folders)
-    say(f"Read from '{config.features}': {named}.")
-    sets = _sets(config, folders)
-    check_present(folders, [identity for videos in sets.values() for identity in videos.values()])
+    """Reads every feature once and writes the shard sets, all or none."""
+    sources = _sources(config)
+    selection = _select(config, sources)
+    plan = Plan(tuple(sources), selection.sets, config.videos_per_shard)
     with tracking.run(config.tracking, "pack", config) as record:
-        with whole_folder(config.out, config.replace) as temporary:
-            manifests = {name: _pack(config, temporary, name, videos, folders) for name, videos in sets.items()}
+        with resumable_folder(config.out, plan.identity(), config.replace) as unfinished:
+            done = _make(config, plan, unfinished)
+            sweep(unfinished, done)
+            manifests = {name: _manifest(config, plan, name, done, selection) for name in plan.sets}
+            for name, manifest in manifests.items():
+                manifest.write(unfinished.result / name)
         for name, manifest in manifests.items():
             size = sum(shard.bytes for shard in manifest.shards) / 2**20
             say(
@@ -63,55 +90,97 @@ def main(config: Config) -> None:
             )
             record.tags({f"manifest.{name or 'all'}": manifest.digest})
             record.metrics(0, {f"videos.{name or 'all'}": manifest.videos})
+        _report_left_out(record, done, selection)
 
 
-def _sets(config: Config, folders: Sequence[ArrayFolder]) -> dict[str, dict[str, str]]:
-    """The videos of each shard set: name → key → name of its feature files without suffix."""
+def _sources(config: Config) -> list[Source]:
+    """One source a feature, in the order of the settings."""
+    sources: list[Source] = []
+    if config.features:
+        sources += open_folders(config.features, config.folders, config.dtype)
+    if config.tfrecords:
+        sources.append(open_records(config.tfrecords, config.dtype))
+    if config.webdataset:
+        sources += open_tars(config.webdataset, config.dtype)
+    if not sources:
+        raise Refusal("A corpus must come from somewhere: give --features, --tfrecords or --webdataset.")
+    check_distinct(sources)
+    named = ", ".join(f"{each.reader.feature.name} ({each.reader.feature.width})" for each in sources)
+    places = [str(place) for place in (config.features, *config.tfrecords, *config.webdataset) if place]
+    say(f"Read from '{', '.join(places)}': {named}.")
+    return sources
+
+
+def _select(config: Config, sources: Sequence[Source]) -> Selection:
+    """The videos of each shard set: a set a split of the tables, or one of all there are."""
     if config.tables is None:
-        videos = _videos_without_tables(folders)
-        say(f"No tables: packing all {len(videos)} videos into one shard set.")
-        return {"": videos}
+        selection = join(sources, None, config.missing)
+        say(f"No tables: packing all {len(selection.sets[''])} videos into one shard set.")
+        return selection
     tables = Tables.load(config.tables)
     say(f"Read the tables in '{config.tables}'. {tables.defects.report()}")
-    sets = {split: {key: feature_id(key) for key in tables.keys(split)} for split in SPLITS if tables.keys(split)}
-    seen: dict[str, str] = {}
-    for key, identity in ((key, identity) for videos in sets.values() for key, identity in videos.items()):
-        if identity in seen:
-            raise Refusal(
-                f"Every video must have feature files of its own, but '{seen[identity]}' and '{key}' in "
-                f"'{config.tables}' would both read '{identity}.npy': take one of them out of the tables."
-            )
-        seen[identity] = key
-    return sets
+    return join(sources, {split: tables.keys(split) for split in SPLITS if tables.keys(split)}, config.missing)
 
 
-def _videos_without_tables(folders: Sequence[ArrayFolder]) -> dict[str, str]:
-    """Key → stem of every video of any folder; a stem that does not end in `_<start>_<end>` starts at 0."""
-    videos: dict[str, str] = {}
-    for stem in stems(folders):
-        try:
-            feature_id(stem)
-            key = stem
-        except Refusal:
-            key = f"{stem}_0_{SECONDS}"
-        check_key(key, f"'{folders[0].path.parent}'")
-        if key in videos:
-            raise Refusal(
-                f"A key must be unique, but '{videos[key]}.npy' and '{stem}.npy' in '{folders[0].path.parent}' both "
-                f"stand for '{key}': rename one."
-            )
-        videos[key] = stem
-    return videos
+def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
+    """Makes every shard that is not there yet; what became of each, in order."""
+    before = _kept(unfinished)
+    if before:
+        say(f"Going on: an earlier start left {before} shards; each is checked before it is taken over.")
+    builder = Builder(tuple(source.reader for source in plan.sources), config.on_bad, unfinished)
+    count = min(config.processes or os.cpu_count() or 1, plan.shards)
+    try:
+        with share_out(builder, plan.tasks(), count) as results:
+            done = list(track(results, "pack", plan.shards, "shards"))
+    except BaseException:
+        if kept := _kept(unfinished):
+            say(f"Kept {kept} of {plan.shards} shards in '{unfinished.result}': the same command goes on from there.")
+        raise
+    taken = sum(each.found for each in done)
+    if before:
+        again = f"; {before - taken} were damaged or of other inputs, and were made again" if before > taken else ""
+        say(f"Took over {taken} of {plan.shards} shards{again}.")
+    places = {name: place for place, name in enumerate(plan.sets)}
+    return sorted(done, key=lambda each: (places[each.set], each.number))
 
 
-def _pack(config: Config, out: Path, name: str, videos: Mapping[str, str], folders: Sequence[ArrayFolder]) -> Manifest:
-    features = [folder.feature for folder in folders]
-    source = {"stage": "pack", "split": name, "corpus": _corpus(config.features)}
-    with Writer(out / name, features, source, config.videos_per_shard) as writer:
-        for key, identity in track(videos.items(), f"pack {name}".strip(), len(videos), "videos"):
-            writer.add(Video(key, {folder.feature.name: folder.read(identity) for folder in folders}))
-    assert writer.manifest is not None
-    return writer.manifest
+def _kept(unfinished: Unfinished) -> int:
+    return len(list(unfinished.notes.glob("[!.]*")))
+
+
+def _manifest(config: Config, plan: Plan, name: str, done: Sequence[Done], selection: Selection) -> Manifest:
+    mine = [each for each in done if each.set == name]
+    shards = tuple(each.shard for each in mine if each.shard)
+    if not shards:
+        raise Refusal(
+            f"A shard set must hold at least one video, but all of '{config.out / name}' are bad: {mine[0].bad[0][1]}"
+        )
+    source = {
+        "stage": "pack",
+        "split": name,
+        "corpus": _corpus(config.features) if config.features else None,
+        "inputs": [dict(each.told) for each in plan.sources],
+        "left_out": {"bad": sum(len(each.bad) for each in mine), "missing": len(selection.missing[name])},
+    }
+    return Manifest({each.reader.feature.name: each.reader.feature for each in plan.sources}, shards, source)
+
+
+def _report_left_out(record: Record, done: Sequence[Done], selection: Selection) -> None:
+    """Names the first videos that were left out, and writes all of them to the run's `skipped.csv`."""
+    bad = [(each.set, key, fault) for each in done for key, fault in each.bad]
+    lacking = [
+        (name, key, f"'{where}' is missing") for name, each in selection.missing.items() for key, where in each.items()
+    ]
+    for what, rows in (("bad videos", bad), ("videos that lack a feature", lacking)):
+        if rows:
+            first = "".join(f"\n  {key}: {fault}" for _, key, fault in rows[:FEW])
+            say(f"Left out {len(rows)} {what}{first}{f'{chr(10)}  …' if len(rows) > FEW else ''}")
+    if bad or lacking:
+        text = io.StringIO()
+        csv.writer(text).writerows([("set", "key", "reason"), *bad, *lacking])
+        record.text("skipped.csv", text.getvalue())
+        say("All of them are in the run's skipped.csv.")
+    record.metrics(0, {"left_out.bad": len(bad), "left_out.missing": len(lacking)})
 
 
 def _corpus(features: Path) -> Any:

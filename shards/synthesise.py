@@ -32,7 +32,7 @@ from shards.planted.tables import Cast, cast_split, cast_unlabelled, dense, own_
 from shards.planted.timelines import Statistics
 from shards.planted.world import GENERATOR_VERSION, MODALITIES, STREAMS, render
 from shards.schema import Feature, Video
-from shards.sources.npy import RAW
+from shards.sources.arrays import RAW
 from shards.tables import write_dense
 from shards.write import Writer
 

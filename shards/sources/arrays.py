@@ -1,0 +1,115 @@
+"""What an array must be to become a feature, wherever it comes from: whole, finite, and of one variant."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float
+
+from launch.refusal import Refusal
+from shards.schema import SECONDS, Feature
+from shards.sources import BadVideo
+
+LLP_NAMES = {"vggish": "vggish", "res152": "resnet152", "r2plus1d_18": "r2plus1d_18"}
+"""LLP's names → feature names; anything else is a feature of its own name."""
+WIDTHS = {"vggish": 128, "resnet152": 2048, "r2plus1d_18": 512}
+"""Widths that are known; any other feature takes the width of its first sound array."""
+VGGISH = "vggish"
+RAW, SIGNED, QUANTISED, DEQUANTISED = "raw", "signed", "quantised", "dequantised"
+"""Variants of VGGish: after the last ReLU, with negative values (PCA'd, or before the ReLU) and codes 0..255 are told
+apart by their values; AudioSet's release, from codes back to values, is known by its format."""
+
+Spot = tuple[str, Callable[[], np.ndarray]]
+"""An array that was not read yet: what a refusal calls it, and how to load it."""
+
+
+def load_array(stream: BinaryIO, place: str) -> Float[np.ndarray, "row width"]:
+    """The two-dimensional array of a .npy file, float32; never unpickles. Raises BadVideo naming the place.
+
+    An error of the disk or the network is no fault of the video: it is raised as it is (OSError).
+    """
+    try:
+        array = np.load(stream, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a header is an expression that numpy evaluates, and fails in many ways when damaged
+        raise BadVideo(
+            f"A feature file must be a plain .npy array, but '{place}' is not ({error}): "
+            "save it with numpy.save, without objects in it."
+        ) from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
+        found = f"shape {array.shape} and type {array.dtype}" if isinstance(array, np.ndarray) else "an archive"
+        raise BadVideo(
+            f"A feature must be a table of numbers (rows × width), but '{place}' has {found}: extract it again."
+        )
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def per_second(
+    array: Float[np.ndarray, "row width"], feature: Feature, place: str
+) -> Float[np.ndarray, "second width"]:
+    """An array averaged to one row a second.
+
+    ResNet-152 comes as 8 rows a second; HAN's linear layer is applied to each and averaged, so averaging first
+    is the same and 8 times smaller. Raises BadVideo for a wrong shape, NaN or infinity, and Refusal for another
+    variant than the feature's.
+    """
+    _check_sound(array, feature.name, feature.width, place)
+    variant = variant_of(array) if feature.variant else None
+    if variant and variant != feature.variant:
+        raise Refusal(
+            f"A corpus must hold one variant of '{feature.name}', but '{place}' is {variant} and others are "
+            f"{feature.variant}: extract all of them the same way."
+        )
+    return array.reshape(SECONDS, -1, feature.width).mean(axis=1)
+
+
+def describe(called: str, spots: Iterable[Spot], told: str, dtype: str) -> Feature:
+    """The feature that arrays called so hold, as the first sound one shows it, and the first that tells its variant.
+
+    `told` is where they come from, in words. Raises the first array's BadVideo when none is sound.
+    """
+    name = LLP_NAMES.get(called, called)
+    feature: Feature | None = None
+    fault: BadVideo | None = None
+    for place, load in spots:
+        try:
+            array = load()
+            _check_sound(array, name, WIDTHS.get(name) or array.shape[1], place)
+        except BadVideo as error:
+            fault = fault or error
+            continue
+        if feature is None:
+            source = f"{told}, {len(array) // SECONDS} row(s) a second"
+            feature = Feature(name, array.shape[1], RAW if name == VGGISH else "", source, dtype)
+        variant = variant_of(array) if feature.variant else None
+        if variant or not feature.variant:
+            return replace(feature, variant=variant or "")
+    if feature is None:
+        raise fault or Refusal(f"A feature must have arrays, but '{called}' has none.")
+    return feature
+
+
+def variant_of(array: Float[np.ndarray, "row width"]) -> str | None:
+    """Which VGGish an array is: `raw`, `signed` or `quantised`; None where its values do not tell (only 0 and 1)."""
+    if not array.size or np.isin(array, (0, 1)).all():
+        return None
+    if array.min() < 0:
+        return SIGNED
+    return QUANTISED if array.max() <= 255 and np.array_equal(array, np.round(array)) else RAW
+
+
+def _check_sound(array: Float[np.ndarray, "row width"], name: str, width: int, place: str) -> None:
+    if array.shape[1] != width or not width or array.shape[0] % SECONDS or not array.shape[0]:
+        raise BadVideo(
+            f"Feature '{name}' must have {SECONDS} rows, or a multiple of it, of width {width or 'at least 1'}, "
+            f"but '{place}' has shape {array.shape}: extract it again."
+        )
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise BadVideo(
+            f"Feature values must be finite, but '{place}' holds {array[row, column]} at row {row}, "
+            f"column {column}: extract it again."
+        )
