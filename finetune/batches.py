@@ -18,7 +18,7 @@ from torch import Tensor
 from launch.progress import say, track
 from launch.refusal import Refusal
 from shards.labels import Tables
-from shards.read import Shards, open_sets
+from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import SECONDS
 
 READ = 256
@@ -37,7 +37,7 @@ class Split:
     name: str
     keys: tuple[str, ...]
     missing: tuple[str, ...]
-    """Videos the table names and the shards do not hold."""
+    """Videos the table names and the shards do not hold, or hold damaged (`reading.on_bad = "skip"`)."""
     features: Mapping[str, Float[Tensor, "video second _"]]
     """As they are stored (float16 unless the shards say otherwise), on the device."""
     labels: Float[Tensor, "video category"]
@@ -65,7 +65,9 @@ class Split:
         keys = tuple(key for key in wanted if key in place)
         absent = tuple(key for key in wanted if key not in place)
         _check_missing(name, absent, keys, missing, shards)
-        arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        whole, arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        absent += tuple(key for key, good in zip(keys, whole, strict=True) if not good)
+        keys = tuple(key for key, good in zip(keys, whole, strict=True) if good)
         return cls(
             name=name,
             keys=keys,
@@ -106,18 +108,19 @@ class Split:
         mebibytes = sum(tensor.nbytes for tensor in self.features.values()) / 2**20
         skipped = f", {len(self.missing):,} of the table skipped" if self.missing else ""
         return (
-            f"Read {len(self):,} {self.name} videos from '{self.shards.folder}' "
+            f"Read {len(self):,} {self.name} videos from '{self.shards.location}' "
             f"({', '.join(self.features)}; {mebibytes:,.0f} MiB{skipped})."
         )
 
 
 def load_splits(
-    folder: Path,
+    location: str | Path,
     tables: Tables,
     names: Sequence[str],
     features: Sequence[str],
     missing: Missing,
     device: torch.device,
+    reading: ReadSettings | None = None,
     expected: Mapping[str, Traits] | None = None,
 ) -> list[Split]:
     """The named splits, from shard sets of those names or from one set that holds the videos of all of them.
@@ -125,12 +128,12 @@ def load_splits(
     `expected` is what a parser was trained on; without it, all splits must agree with the first. Raises Refusal when
     they do not, when the folder lacks a set, and for what `Split.load` refuses.
     """
-    sets, splits = open_sets(folder), list[Split]()
+    sets, splits = open_sets(location, reading), list[Split]()
     for name in names:
         shards = sets.get(name, sets.get(""))
         if shards is None:
             raise Refusal(
-                f"The shards must have a set '{name}', but '{folder}' has {', '.join(sets)}: "
+                f"The shards must have a set '{name}', but '{location}' has {', '.join(sets)}: "
                 "give the folder that pack or export wrote for these tables."
             )
         found = traits(shards, features)
@@ -155,21 +158,28 @@ def _check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], sha
         for trait, value in traits_found.items():
             if value != expected[name][trait]:
                 raise Refusal(
-                    f"A parser needs the same features throughout, but '{name}' in '{shards.folder}' has the {trait} "
+                    f"A parser needs the same features throughout, but '{name}' in '{shards.location}' has the {trait} "
                     f"{value!r} where its training had {expected[name][trait]!r}: give the shards of the same "
                     "extraction and encoder, or train a parser on these."
                 )
 
 
-def _read(shards: Shards, places: Int[np.ndarray, " video"], names: Sequence[str], what: str) -> dict[str, Tensor]:
-    """The features of the videos at these places, read in stored order so that the disk is read forward."""
+def _read(
+    shards: Shards, places: Int[np.ndarray, " video"], names: Sequence[str], what: str
+) -> tuple[Bool[np.ndarray, " video"], dict[str, Tensor]]:
+    """Which of the videos at these places are whole, and their features; read in stored order, so forward."""
     described = {name: shards.manifest.features[name] for name in names}
     arrays = {name: np.empty((len(places), SECONDS, one.width), one.dtype) for name, one in described.items()}
-    forward = np.argsort(places)
+    forward, whole = np.argsort(places), np.zeros(len(places), bool)
     for rows in track(np.split(forward, range(READ, len(forward), READ)), what, unit="batch"):
-        for name, values in shards.batch(places[rows], names).items():
-            arrays[name][rows] = values
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        found = shards.batch(places[rows], names)
+        kept = rows[np.isin(places[rows], found.places)]
+        whole[kept] = True
+        for fault in found.faults:
+            say(f"Skipped: {fault}")
+        for name, values in found.features.items():
+            arrays[name][kept] = values
+    return whole, {name: torch.from_numpy(array if whole.all() else array[whole]) for name, array in arrays.items()}
 
 
 def _check_missing(name: str, absent: tuple[str, ...], keys: tuple[str, ...], missing: Missing, shards: Shards) -> None:
@@ -178,7 +188,7 @@ def _check_missing(name: str, absent: tuple[str, ...], keys: tuple[str, ...], mi
         named = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
         raise Refusal(
             f"Every video of the {name} table must be in the shards, but {len(absent):,} of "
-            f"{len(absent) + len(keys):,} are not in '{shards.folder}' ({named}): pack them, or {remedy}."
+            f"{len(absent) + len(keys):,} are not in '{shards.location}' ({named}): pack them, or {remedy}."
         )
     if not keys:
         raise Refusal(f"A split needs at least one video, but the {name} table names none: check the tables.")

@@ -24,13 +24,15 @@ from launch.settings import Settings
 from launch.tracking import Tracking
 from launch.world import World
 from shards.labels import CATEGORIES, Tables
+from shards.location import Location
+from shards.read import ReadSettings
 
 
 class Config(Settings):
     """Scores a saved parser on the test split: ten F-scores, a table and a plot of each category's."""
 
     parser: Path = Field(description="folder of the parser that finetune wrote")
-    shards: Path = Field(description="folder with a shard set named as the split, written by pack or export")
+    shards: Location = Field(description="folder or URL with a shard set named as the split, written by pack or export")
     tables: Path = Field(description="folder of LLP's six annotation tables")
     out: Path = Field(description="new folder for the scores, the table and the plot")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
@@ -38,6 +40,7 @@ class Config(Settings):
     missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
     batch: int = Field(128, ge=1, description="videos at a time; the scores do not depend on it")
     protocol: Protocol = Protocol()
+    reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
 
 
@@ -53,7 +56,9 @@ def main(config: Config) -> None:
         tables = Tables.load(config.tables)
         say(f"Read the parser in '{config.parser}' and the tables in '{config.tables}'.")
         names, wanted = (config.split,), tuple(features)
-        (split,) = load_splits(config.shards, tables, names, wanted, config.missing, world.device, expected=features)
+        (split,) = load_splits(
+            config.shards, tables, names, wanted, config.missing, world.device, config.reading, features
+        )
         record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
         judgement = judge(parser, split, config.protocol, config.batch)
         protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables))

@@ -27,6 +27,8 @@ from launch.settings import Settings
 from launch.tracking import Record, Tracking
 from launch.world import World
 from shards.labels import Tables
+from shards.location import Location
+from shards.read import ReadSettings
 
 
 class Training(Settings):
@@ -43,7 +45,9 @@ class Training(Settings):
 class Config(Settings):
     """Trains a parser: features and weak labels of the training split in, the best parser on validation out."""
 
-    shards: Path = Field(description="folder of shard sets 'train' and 'validation', written by pack or export")
+    shards: Location = Field(
+        description="folder or URL of shard sets 'train' and 'validation', written by pack or export"
+    )
     tables: Path = Field(description="folder of LLP's six annotation tables")
     out: Path = Field(description="new folder for the parser, its settings and its validation scores")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
@@ -53,6 +57,7 @@ class Config(Settings):
     loss: LossSettings = LossSettings()
     training: Training = Training()
     protocol: Protocol = Protocol()
+    reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
 
 
@@ -86,7 +91,9 @@ def _read(config: Config, device: torch.device) -> tuple[Split, Split]:
     tables = Tables.load(config.tables)
     say(f"Read the tables in '{config.tables}'.")
     names = ("train", "validation")
-    train, validation = load_splits(config.shards, tables, names, config.parser.features, config.missing, device)
+    train, validation = load_splits(
+        config.shards, tables, names, config.parser.features, config.missing, device, config.reading
+    )
     return train, validation
 
 

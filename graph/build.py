@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from graph.audit import Audit, audit
 from graph.components import FILE, Components, seal
 from graph.forest import components
+from graph.groups import GROUPS, group_of_videos
 from graph.matrix import write_matrix
 from graph.modality import Modality, Scope, build_both, build_corpus, build_videos
 from graph.neighbours import check_k, nearest
@@ -30,14 +31,15 @@ from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
-from shards.read import Shards
+from shards.location import Location
+from shards.read import ReadSettings, Shards
 from shards.schema import SECONDS
 
 
 class Config(Settings):
     """Which snippets mean the same: shards → similarity forests, components, and a report with plots."""
 
-    shards: Path = Field(description="folder of one shard set, such as shards/train")
+    shards: Location = Field(description="folder or URL of one shard set, such as shards/train")
     out: Path = Field(description="folder of the graph: forests, neighbour lists, components, report; must be new")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
     feature_audio: str = Field("vggish", description="feature whose cosines are the audio similarity")
@@ -66,6 +68,7 @@ class Config(Settings):
     batch: int = Field(1024, ge=1, description="snippets searched for at a time; more cost memory, and change nothing")
     audit_snippets: int = Field(2000, ge=2, description="snippets that are checked by brute force and networkx")
     seed: int = Field(0, ge=0, description="seed of the report's samples; the graph itself has nothing random")
+    reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
@@ -99,7 +102,7 @@ class Config(Settings):
 
 def main(config: Config) -> None:
     """Builds, reports and seals one graph."""
-    shards = Shards.open(config.shards)
+    shards = Shards.open(config.shards, config.reading)
     _check(config, shards)
     say(f"Read {len(shards):,} videos ({len(shards) * SECONDS:,} snippets) from {config.shards}.")
     with tracking.run(config.tracking, "graph", config) as record, whole_folder(config.out, config.replace) as folder:
@@ -118,11 +121,13 @@ def main(config: Config) -> None:
             record.artifact(folder / name)
     for line in (*found.lines, checked.sentence()):
         say(line)
-    say(f"Wrote forests, neighbour lists, {FILE}, report.json and report.png to {config.out}.")
+    say(f"Wrote forests, neighbour lists, {FILE}, {GROUPS}, report.json and report.png to {config.out}.")
 
 
 def _check(config: Config, shards: Shards) -> None:
     """What can be refused before any work."""
+    if config.reading.on_bad == "skip":
+        raise Refusal("A graph must cover every video of its shards, so reading.on_bad must be 'stop': pack again.")
     for feature in (config.feature_audio, config.feature_visual):
         shards.check_feature(feature)
     if len(shards) < 2:
@@ -184,6 +189,7 @@ def _write(
             side.neighbours.save(folder / f"neighbours_{side.name}.safetensors", header)
     by_video = ids.reshape(len(shards), SECONDS)
     Components(by_video, shards.keys, digest, config.thresholds, config.match, config.scope).save(folder)
+    np.save(folder / GROUPS, group_of_videos(by_video))
     facts = found.facts | {"audit": asdict(checked)}
     (folder / "report.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
     title = f"Similarity graph of {len(shards):,} videos, {len(ids):,} snippets"

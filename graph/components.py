@@ -68,7 +68,7 @@ class Components:
         if ids.shape != (len(shards), SECONDS) or ids.dtype != np.int64 or keys != shards.keys:
             raise Refusal(
                 f"Components must cover the shards video by video, but '{path}' holds {ids.dtype} ids of shape "
-                f"{ids.shape} where '{shards.folder}' has {len(shards)} videos: build the graph again."
+                f"{ids.shape} where '{shards.location}' has {len(shards)} videos: build the graph again."
             )
         return cls(ids, keys, header["manifest"], thresholds, header["match"], header["scope"])
 
@@ -99,7 +99,7 @@ def sealed(folder: Path, name: str, shards: Shards) -> tuple[dict[str, Any], Pat
     if built_from != shards.manifest.digest:
         raise Refusal(
             f"A graph must be built from the shards in use, but '{folder}' was built from manifest {built_from[:12]} "
-            f"and '{shards.folder}' has {shards.manifest.digest[:12]}: build the graph of these shards."
+            f"and '{shards.location}' has {shards.manifest.digest[:12]}: build the graph of these shards."
         )
     path = folder / name
     if not path.is_file() or sha256_file(path) != expected:

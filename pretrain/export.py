@@ -21,8 +21,9 @@ from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record, Tracking
 from pretrain.model import Description, Transformer, describe_encoder, load_encoder
+from shards.location import Location
 from shards.manifest import Manifest
-from shards.read import Shards, open_sets
+from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import Feature, Video
 from shards.write import Writer
 
@@ -33,7 +34,9 @@ class Config(Settings):
     """Writes an encoder's contextual embeddings of every video as shards."""
 
     encoder: Path = Field(description="folder `encoder` that pretrain wrote")
-    shards: Path = Field(description="folder of shards: one set, or a folder of sets (train, validation, test)")
+    shards: Location = Field(
+        description="folder or URL of shards: one set, or a folder of sets (train, validation, test)"
+    )
     out: Path = Field(description="folder to write, in the same layout")
     scale: Literal["layer_norm", "unit"] = Field(
         "layer_norm",
@@ -42,6 +45,7 @@ class Config(Settings):
     )
     batch: int = Field(256, ge=1, description="videos encoded at a time")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
+    reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
 
 
@@ -57,7 +61,7 @@ def main(config: Config) -> None:
 
 def _export_all(config: Config, out: Path, record: Record) -> dict[str, Manifest]:
     """Writes every set below a folder; the manifest of each by its name."""
-    described, sets = describe_encoder(config.encoder), open_sets(config.shards)
+    described, sets = describe_encoder(config.encoder), open_sets(config.shards, config.reading)
     encoder = load_encoder(config.encoder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
     say(f"Read from '{config.shards}': {_counted(sets)}.")
@@ -112,7 +116,7 @@ def _check_features(described: Description, shards: Shards) -> None:
         if (found.width, found.variant) != (width, variant):
             raise Refusal(
                 f"An encoder reads the features it was trained on, but '{name}' is {found.width} wide and "
-                f"'{found.variant}' in '{shards.folder}', and {width} wide and '{variant}' in the encoder: export the "
+                f"'{found.variant}' in '{shards.location}', and {width} wide and '{variant}' in the encoder: export the "
                 "kind of shards it was trained on."
             )
 

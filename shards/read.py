@@ -1,222 +1,234 @@
-"""Reading a shard set: at random through an index and mmap, or in stored order through webdataset.
+"""Reading a shard set, local or remote: videos at random through offset indexes, or all of them in stored order.
 
-The only file that imports webdataset. Nothing is ever decoded by it (its decoders unpickle): a member's bytes go to
-safetensors, and any member that is not `<stem>.safetensors` is refused.
+A video is read by one call straight into the rows of a batch, and the digest of its bytes is checked at its first use.
 """
 
-import mmap
-import os
-import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
+from jaxtyping import Int64
+from pydantic import Field
 
-from launch.digest import sha256_file
+from launch.progress import say
 from launch.refusal import Refusal
-from shards.manifest import NAME, Manifest, Shard
-from shards.schema import SECONDS, Video, check_features, key_of
-from shards.write import SUFFIX
+from launch.settings import Settings
+from shards.cache import HostCache
+from shards.fetch import Missing, fetch_bytes
+from shards.files import Files, Folder
+from shards.layout import Layout
+from shards.location import check_environment, is_remote, join
+from shards.location import location as as_location
+from shards.manifest import MOST, NAME, Manifest
+from shards.member import Members, Target
+from shards.schema import SECONDS, Video
+from shards.stream import stream
 
-os.environ.setdefault("WDS_SECURE", "1")  # read by webdataset when it is imported: no shell, no unpickling
-from webdataset.tariterators import group_by_keys, tar_file_expander
+SETS = ("train", "validation", "test", "unlabelled")
+"""The sets that are looked for below a URL, which cannot be listed as a folder can."""
+
+
+class ReadSettings(Settings):
+    """How shards are read, and what happens to a video that cannot be."""
+
+    on_bad: Literal["stop", "skip"] = Field(
+        "stop",
+        description="a bad video stops the run, or is skipped, counted and listed; a damaged or missing shard stops it",
+    )
+    cache: Path = Field(
+        Path("~/.cache/soundsight/shards"), description="folder for shards fetched from a URL; shared by a host's ranks"
+    )
+    tries: int = Field(8, ge=1, description="tries for each block that is fetched, with growing pauses between")
+    connections: int = Field(4, ge=1, description="shards fetched at the same time by one reader")
 
 
 @dataclass(frozen=True)
-class Member:
-    """Where a video lies: the shard's number, the first byte of its payload and its length in bytes."""
+class Rows:
+    """The videos of a batch, as they were read."""
 
-    key: str
-    shard: int
-    start: int
-    size: int
+    places: Int64[np.ndarray, " video"]
+    """Those asked for, in that order, less the skipped."""
+    features: dict[str, np.ndarray]
+    """Name → (video, second, width), in the stored dtype."""
+    faults: tuple[str, ...] = ()
+    """One sentence a skipped video."""
 
 
-@dataclass(frozen=True)
 class Shards:
-    """An opened shard set: `len`, `keys`, `read(index)`, `batch(indices, names)`, `stream()`."""
+    """An opened shard set. What is read of it is opened at first use, so it can be handed to another process."""
 
-    folder: Path
-    manifest: Manifest
+    def __init__(self, location: str, manifest: Manifest, settings: ReadSettings, window: int) -> None:
+        self.location, self.manifest, self.settings, self.window = location, manifest, settings, window
+        self.layout = Layout.of(manifest.features)
+        self._files: Files = (
+            HostCache(location, manifest, settings.cache, window + 1, settings.tries, settings.connections)
+            if is_remote(location)
+            else Folder(Path(location), manifest, self.layout.most)
+        )
+        self._members: dict[int, Members] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> "Shards":
-        """The shard set in a folder.
+    def open(cls, location: str | Path, settings: ReadSettings | None = None, window: int = 1) -> "Shards":
+        """The shard set in a folder or below a URL; of a URL at most `window` + 1 shards are kept on this host.
 
-        Raises Refusal when the manifest is missing or of another version, or a shard is missing or of another size.
+        Raises Refusal when the manifest is missing, damaged or of another version, or a local shard is missing or of
+        another size.
         """
-        manifest = Manifest.read(folder)
-        for shard in manifest.shards:
-            _check_size(folder / shard.file, shard)
-        return cls(folder, manifest)
+        check_environment()
+        settings, location = settings or ReadSettings(), as_location(location)
+        if is_remote(location):
+            place = join(location, NAME)
+            manifest = Manifest.parse(fetch_bytes(place, settings.tries, MOST), place)
+        else:
+            manifest = Manifest.read(Path(location))
+        return cls(location, manifest, settings, window)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Shards, (self.location, self.manifest, self.settings, self.window)
 
     def __len__(self) -> int:
         return self.manifest.videos
 
     @cached_property
-    def members(self) -> tuple[Member, ...]:
-        """Every video's place in its tar, in stored order; checks each shard's sha256 and walks its headers, once."""
-        for shard in self.manifest.shards:
-            _check_digest(self.folder / shard.file, shard)
-        found = [
-            member
-            for number, shard in enumerate(self.manifest.shards)
-            for member in _index(self.folder / shard.file, shard, number)
-        ]
-        doubled = [key for key, count in Counter(member.key for member in found).items() if count > 1]
-        if doubled:
-            raise Refusal(
-                f"A key must be unique in a shard set, but '{doubled[0]}' is twice in '{self.folder}': pack again."
-            )
-        return tuple(found)
-
-    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The videos' keys in stored order."""
-        return tuple(member.key for member in self.members)
+        keys = tuple(key for number in range(len(self.manifest.shards)) for key in self._shard(number).index.keys)
+        doubled = [key for key, count in Counter(keys).items() if count > 1]
+        if doubled:
+            raise Refusal(
+                f"A key must be unique in a shard set, but '{doubled[0]}' is twice in '{self.location}': pack again."
+            )
+        return keys
 
     @cached_property
-    def _maps(self) -> list[mmap.mmap]:
-        maps = []
-        for shard in self.manifest.shards:
-            with (self.folder / shard.file).open("rb") as file:
-                maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return maps
+    def shard_of(self) -> Int64[np.ndarray, " video"]:
+        """The number of the shard that holds each video."""
+        return np.repeat(np.arange(len(self.manifest.shards)), self.manifest.counts)
 
-    def read(self, index: int) -> Video:
-        """The video at a place in the stored order."""
-        member = self.members[index]
-        payload = self._maps[member.shard][member.start : member.start + member.size]
-        return self._video(member.key, payload, self.manifest.shards[member.shard].file)
+    @cached_property
+    def _first(self) -> Int64[np.ndarray, " shard"]:
+        """The place of the first video of each shard."""
+        return np.concatenate([[0], np.cumsum(self.manifest.counts)[:-1]]).astype(np.int64)
 
-    def batch(self, indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The named features of several videos: name → (video, second, width), in the order asked for.
+    def prepare(self, numbers: Collection[int], position: int) -> None:
+        """Tells which shards this reader needs from now on, and how far in the order it is: work for remote sets."""
+        self._files.prepare(numbers, position)
 
-        No index gives arrays of zero videos. Raises Refusal for a name that the set does not hold.
+    def read(self, place: int) -> Video:
+        """The video at a place in the stored order; raises Refusal if it is bad, whatever `on_bad` says."""
+        rows = self._batch(np.array([place]), self.empty(1, list(self.manifest.features)))
+        if rows.faults:
+            raise Refusal(rows.faults[0])
+        number = int(self.shard_of[place])
+        key = self._shard(number).index.keys[place - int(self._first[number])]
+        return Video(key, {name: array[0] for name, array in rows.features.items()})
+
+    def batch(
+        self,
+        places: Sequence[int] | np.ndarray,
+        names: Sequence[str],
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> Rows:
+        """The named features of several videos, in the order asked for.
+
+        They are read into the first rows of `out` (name → (video, second, width) of the stored dtype), or into new
+        arrays. A bad video raises Refusal, or with `on_bad = "skip"` is left out and told in `faults`. Raises Refusal
+        for a name that the set does not hold.
         """
         for name in names:
             self.check_feature(name)
-        videos = [self.read(int(index)) for index in indices]
-        return {name: self._stack(name, videos) for name in names}
+        arrays = self.empty(len(places), names) if out is None else {name: out[name] for name in names}
+        rows = self._batch(np.asarray(places, np.int64), arrays)
+        if rows.faults and self.settings.on_bad == "stop":
+            raise Refusal(_or_skip(rows.faults[0]))
+        return rows
+
+    def empty(self, videos: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Arrays that a batch of so many videos can be read into."""
+        features = self.manifest.features
+        return {name: np.empty((videos, SECONDS, features[name].width), features[name].dtype) for name in names}
 
     def stream(self) -> Iterator[Video]:
-        """Every video in stored order, read sequentially; sha256 and count of each shard are checked."""
-        for shard in self.manifest.shards:
-            _check_digest(self.folder / shard.file, shard)
-            count = 0
-            for stem, payload in _samples(self.folder / shard.file):
-                yield self._video(key_of(stem), payload, shard.file)
-                count += 1
-            if count != shard.videos:
-                raise Refusal(_miscounted(self.folder / shard.file, shard, count))
+        """Every video in stored order, read sequentially and grouped by webdataset.
+
+        A bad one raises Refusal, or with `on_bad = "skip"` is said and left out.
+        """
+        for number in range(len(self.manifest.shards)):
+            members = self._shard(number)
+            with self._files.opened(number) as (descriptor, path):
+                for place, (payload, whole) in enumerate(stream(descriptor, path, members.index)):
+                    video = self._good(members, path, place, payload, whole)
+                    if video is not None:
+                        yield video
 
     def check_feature(self, name: str) -> None:
         """Raises Refusal, naming the features there are, when the set does not hold this one."""
         if name not in self.manifest.features:
             raise Refusal(
-                f"A feature must be in the shard set, but '{name}' is not in '{self.folder}', which holds "
+                f"A feature must be in the shard set, but '{name}' is not in '{self.location}', which holds "
                 f"{', '.join(self.manifest.features)}: name one of these, or pack that feature."
             )
 
-    def _stack(self, name: str, videos: Sequence[Video]) -> np.ndarray:
-        feature = self.manifest.features[name]
-        rows = [video.features[name] for video in videos]
-        return np.stack(rows) if rows else np.zeros((0, SECONDS, feature.width), feature.dtype)
-
-    def _video(self, key: str, payload: bytes, file: str) -> Video:
+    def _good(self, members: Members, path: Path, place: int, payload: bytes, whole: bool) -> Video | None:
         try:
-            video = Video(key, load(payload))
-        except (SafetensorError, ValueError) as error:
-            raise Refusal(
-                f"A member must be a safetensors file, but '{key}' in '{self.folder / file}' is damaged ({error}): "
-                "pack again, or copy the shard again."
-            ) from None
-        check_features(video, self.manifest.features)
-        return video
+            return members.video(path, place, payload, whole)
+        except Refusal as refusal:
+            if self.settings.on_bad == "stop":
+                raise Refusal(_or_skip(str(refusal))) from None
+            say(f"Skipped: {refusal}")
+            return None
+
+    def _shard(self, number: int) -> Members:
+        if number not in self._members:
+            self._members[number] = Members(self._files.index(number), self.layout)
+        return self._members[number]
+
+    def _batch(self, places: Int64[np.ndarray, " video"], arrays: Mapping[str, np.ndarray]) -> Rows:
+        """Reads shard by shard, so that each is opened once."""
+        target, faults = Target(self.layout, arrays), dict[int, str]()
+        numbers = self.shard_of[places]
+        inside = places - self._first[numbers]
+        for number in dict.fromkeys(numbers.tolist()):
+            rows = np.flatnonzero(numbers == number)
+            with self._files.opened(number) as (descriptor, path):
+                faults |= self._shard(number).read(descriptor, path, inside[rows].tolist(), target, rows.tolist())
+        kept = np.setdiff1d(np.arange(len(places)), list(faults)) if faults else slice(len(places))
+        features = {name: array[kept] for name, array in arrays.items()}
+        return Rows(places[kept], features, tuple(faults[row] for row in sorted(faults)))
 
 
-def open_sets(folder: Path) -> dict[str, Shards]:
-    """The shard sets of a folder by name: itself as "" when it holds a manifest, else each subfolder that does."""
-    if (folder / NAME).exists():
-        return {"": Shards.open(folder)}
-    found = {path.parent.name: Shards.open(path.parent) for path in sorted(folder.glob(f"*/{NAME}"))}
+def _or_skip(fault: str) -> str:
+    return f"{fault.removesuffix('.')}, or go on without such videos (on_bad = 'skip')."
+
+
+def open_sets(location: str | Path, settings: ReadSettings | None = None) -> dict[str, Shards]:
+    """The shard sets at a location by name: itself as "" when it holds a manifest, else each subfolder that does."""
+    places = {"": str(location)} | _below(str(location))
+    found = {name: shards for name, place in places.items() if (shards := _opened(place, settings))}
     if not found:
+        names = f"({', '.join(SETS)}) " if is_remote(location) else ""
         raise Refusal(
-            f"A folder of shards must hold {NAME}, or subfolders that do, but '{folder}' does not: "
+            f"A folder of shards must hold {NAME}, or subfolders {names}that do, but '{location}' does not: "
             "give the folder that pack or export wrote."
         )
-    return found
+    return {"": found[""]} if "" in found else found
 
 
-def _check_size(path: Path, shard: Shard) -> None:
-    if not path.is_file():
-        raise Refusal(
-            f"Every shard of the manifest must be there, but '{path}' is missing: copy it again, or pack again."
-        )
-    if path.stat().st_size != shard.bytes:
-        raise Refusal(
-            f"A shard must have its manifest's size, but '{path}' has {path.stat().st_size} bytes instead of "
-            f"{shard.bytes}: copy it again, or pack again."
-        )
+def _below(location: str) -> dict[str, str]:
+    if is_remote(location):
+        return {name: join(location, name) for name in SETS}
+    return {path.parent.name: str(path.parent) for path in sorted(Path(location).glob(f"*/{NAME}"))}
 
 
-def _check_digest(path: Path, shard: Shard) -> None:
-    found = sha256_file(path)
-    if found != shard.sha256:
-        raise Refusal(
-            f"A shard must have its manifest's sha256 ({shard.sha256[:12]}…), but '{path}' has {found[:12]}…: "
-            "it was altered since; copy it again, or pack again."
-        )
-
-
-def _index(path: Path, shard: Shard, number: int) -> list[Member]:
-    members = []
+def _opened(location: str, settings: ReadSettings | None) -> Shards | None:
+    """The shard set there, or None when there is none."""
+    if not is_remote(location) and not (Path(location) / NAME).exists():
+        return None
     try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                _check_member(path, info.name, info.isfile())
-                key = key_of(info.name.removesuffix(SUFFIX))
-                members.append(Member(key, number, info.offset_data, info.size))
-    except tarfile.TarError as error:
-        raise Refusal(_damaged(path, error)) from None
-    if len(members) != shard.videos:
-        raise Refusal(_miscounted(path, shard, len(members)))
-    return members
-
-
-def _check_member(path: Path, name: str, is_file: bool = True) -> None:
-    if not is_file or not name.endswith(SUFFIX) or "/" in name:
-        raise Refusal(f"A shard's members must be files <stem>{SUFFIX}, but '{path}' holds '{name}': pack again.")
-
-
-def _samples(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Pairs (stem, payload) of one tar, grouped into samples by webdataset.
-
-    The file is opened here, so webdataset's own opener (which knows `pipe:` and rewriting) has no part in it.
-    """
-    try:
-        with path.open("rb") as file:
-            members = tar_file_expander([{"url": str(path), "stream": file}])
-            for sample in group_by_keys(members):
-                content = {name: value for name, value in sample.items() if not name.startswith("__")}
-                if set(content) != {SUFFIX[1:]}:
-                    _check_member(path, f"{sample['__key__']}.{next(iter(content))}")
-                yield sample["__key__"], content[SUFFIX[1:]]
-    except (tarfile.TarError, ValueError) as error:  # webdataset's word for a doubled member
-        raise Refusal(_damaged(path, error)) from None
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    return f"A shard must be a whole tar, but '{path}' is damaged ({error.args[0]}): copy it again, or pack again."
-
-
-def _miscounted(path: Path, shard: Shard, found: int) -> str:
-    return (
-        f"A shard must hold as many videos as its manifest says, but '{path}' holds {found} instead of {shard.videos}: "
-        "copy it again, or pack again."
-    )
+        return Shards.open(location, settings)
+    except Missing:
+        return None

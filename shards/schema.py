@@ -9,6 +9,8 @@ from launch.refusal import Refusal
 
 SECONDS = 10
 """Length of a video in seconds; every feature is stored with one row a second."""
+DTYPES = ("float16", "float32")
+"""How a feature may be stored."""
 MODALITIES = ("audio", "visual")
 """In the order in which they are stacked wherever both are."""
 

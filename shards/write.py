@@ -1,12 +1,12 @@
-"""Writing a shard set: plain WebDataset tars, one `<stem>.safetensors` a video, and the manifest.
+"""Writing a shard set: plain WebDataset tars, one `<stem>.safetensors` a video, their offset indexes, the manifest.
 
 Bytes are reproducible: the same videos in the same order give the same sha256, on every machine.
 """
 
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,13 +14,76 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from launch.atomic import whole_folder
+from launch.atomic import whole_file, whole_folder
 from launch.digest import sha256_file
 from launch.refusal import Refusal
+from shards.index import Index, index_name, member_digest
+from shards.layout import SUFFIX
 from shards.manifest import Manifest, Shard
 from shards.schema import Feature, Video, check_features, check_key, stem_of
 
-SUFFIX = ".safetensors"
+
+class ShardWriter:
+    """One open tar; `add` appends a video, and nothing of it is kept but its place and digest."""
+
+    def __init__(self, path: Path, features: Mapping[str, Feature], tar: tarfile.TarFile) -> None:
+        self._path, self._features, self._tar = path, features, tar
+        self._places: dict[str, tuple[int, int, bytes]] = {}
+        self.shard: Shard | None = None
+        """What the manifest says of it; set when it is finished."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, video: Video) -> None:
+        """Appends one video, cast to the stored dtypes."""
+        check_key(video.key)
+        if video.key in self._places:
+            raise Refusal(f"A key must be unique in a shard set, but '{video.key}' was added twice: drop one of them.")
+        cast = Video(video.key, {name: self._cast(name, array) for name, array in video.features.items()})
+        check_features(cast, self._features)
+        payload = save({name: np.ascontiguousarray(cast.features[name]) for name in self._features})
+        info = tarfile.TarInfo(stem_of(video.key) + SUFFIX)
+        info.size, info.mode, info.mtime = len(payload), 0o644, 0
+        self._tar.addfile(info, io.BytesIO(payload))
+        padded = -(-len(payload) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        self._places[video.key] = self._tar.offset - padded, len(payload), member_digest(payload)
+
+    def finish(self, written: Path) -> None:
+        """Writes the index of the tar whose bytes lie at `written`, once it is closed."""
+        self.shard = Shard(self._path.name, len(self), written.stat().st_size, sha256_file(written))
+        index = Index.of(list(self._places), *zip(*self._places.values(), strict=True))
+        index.save(self._path.parent / index_name(self._path.name), self.shard)
+
+    def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
+        dtype = self._features[name].dtype if name in self._features else "float32"
+        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which check_features names
+            return np.asarray(array).astype(dtype)
+
+
+@contextmanager
+def open_shard(path: Path, features: Mapping[str, Feature]) -> Iterator[ShardWriter]:
+    """A shard to add videos to; the tar and its index appear at a clean end, and never half.
+
+    Raises Refusal for a bad key or one that comes twice, a feature that is missing, of another shape or not finite,
+    and for a shard without videos.
+    """
+    with whole_file(path) as temporary:
+        with tarfile.open(temporary, "w") as tar:
+            writer = ShardWriter(path, features, tar)
+            yield writer
+        if not len(writer):
+            raise Refusal(f"A shard must hold at least one video, but none was found for '{path}'.")
+        writer.finish(temporary)
+
+
+def write_shard(path: Path, features: Mapping[str, Feature], videos: Iterable[Video]) -> Shard:
+    """Writes videos as one tar with its index and tells what the manifest says of it; refuses as `open_shard` does."""
+    with open_shard(path, features) as writer:
+        for video in videos:
+            writer.add(video)
+    assert writer.shard is not None, "set at a clean end"
+    return writer.shard
 
 
 class Writer:
@@ -29,9 +92,8 @@ class Writer:
         with Writer(folder, features, source) as writer:
             writer.add(video)
 
-    Videos are stored in the order they are added, `videos_per_shard` a tar. Raises Refusal for a bad key, a doubled
-    key, a feature that is missing, of another shape or not finite, for a set without videos, and for a folder that
-    already holds something (unless `replace`).
+    Videos are stored in the order they are added, `videos_per_shard` a tar. Raises Refusal as `open_shard` does, for a
+    key that comes twice anywhere in the set, and for a folder that already holds something (unless `replace`).
     """
 
     def __init__(
@@ -47,59 +109,49 @@ class Writer:
         self._source, self._videos_per_shard = source, videos_per_shard
         self._keys: set[str] = set()
         self._shards: list[Shard] = []
-        self._pending: list[tuple[str, bytes]] = []
-        self._stack = ExitStack()
+        self._whole, self._open = ExitStack(), ExitStack()
+        self._writer: ShardWriter | None = None
         self.manifest: Manifest | None = None
         """Set at a clean end."""
 
     def __enter__(self) -> "Writer":
-        self._folder = self._stack.enter_context(whole_folder(self._target, self._replace))
-        self._stack.push(self._finish)  # leaves first, so that a refusal in it takes the folder away
+        self._folder = self._whole.enter_context(whole_folder(self._target, self._replace))
+        self._whole.push(self._finish)  # leaves first, so that a refusal in it takes the folder away
         return self
 
     def add(self, video: Video) -> None:
         """Appends one video, cast to the stored dtypes."""
-        check_key(video.key)
         if video.key in self._keys:
             raise Refusal(f"A key must be unique in a shard set, but '{video.key}' was added twice: drop one of them.")
-        cast = Video(video.key, {name: self._cast(name, array) for name, array in video.features.items()})
-        check_features(cast, self._features)
+        if self._writer is None:
+            path = self._folder / f"{len(self._shards):06d}.tar"
+            self._writer = self._open.enter_context(open_shard(path, self._features))
+        self._writer.add(video)
         self._keys.add(video.key)
-        arrays = {name: np.ascontiguousarray(cast.features[name]) for name in self._features}
-        self._pending.append((stem_of(video.key) + SUFFIX, save(arrays)))
-        if len(self._pending) == self._videos_per_shard:
+        if len(self._writer) == self._videos_per_shard:
             self._close_shard()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._whole.__exit__(kind, error, trace)
 
-    def _finish(self, kind: type[BaseException] | None, *details: object) -> None:
+    def _finish(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
+            self._open.__exit__(kind, error, trace)
             return
-        if self._pending:
+        if self._writer is not None:
             self._close_shard()
         if not self._shards:
             raise Refusal(f"A shard set must hold at least one video, but none was found for '{self._target}'.")
         self.manifest = Manifest(self._features, tuple(self._shards), self._source)
         self.manifest.write(self._folder)
 
-    def _cast(self, name: str, array: np.ndarray) -> np.ndarray:
-        dtype = self._features[name].dtype if name in self._features else "float32"
-        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which check_features names
-            return np.asarray(array).astype(dtype)
-
     def _close_shard(self) -> None:
-        path = self._folder / f"{len(self._shards):06d}.tar"
-        with tarfile.open(path, "w") as tar:
-            for name, payload in self._pending:
-                tar.addfile(_member(name, len(payload)), io.BytesIO(payload))
-        self._shards.append(Shard(path.name, len(self._pending), path.stat().st_size, sha256_file(path)))
-        self._pending = []
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = size, 0o644, 0
-    return info
+        assert self._writer is not None
+        self._open.close()
+        assert self._writer.shard is not None, "set when it is closed"
+        self._shards.append(self._writer.shard)
+        self._writer = None

@@ -11,8 +11,10 @@ from graph.audit import Audit
 from graph.build import Config, main
 from graph.components import Components, sealed
 from graph.forest import Forest, components
+from graph.groups import GROUPS, group_of_videos
 from launch.refusal import Refusal
 from launch.tracking import Tracking
+from shards.groups import Groups
 from shards.read import Shards
 
 Scenes = Callable[..., dict[str, np.ndarray]]
@@ -25,7 +27,7 @@ def build(tmp_path: Path) -> Build:
 
     def run(shards: Shards, **settings: Any) -> Path:
         defaults = {"threshold_audio": 0.9, "threshold_visual": 0.9, "k": 8, "out": tmp_path / "graph"}
-        config = Config(shards=shards.folder, tracking=Tracking(root=tmp_path / "runs"), **(defaults | settings))
+        config = Config(shards=shards.location, tracking=Tracking(root=tmp_path / "runs"), **(defaults | settings))
         main(config)
         return config.out
 
@@ -33,7 +35,8 @@ def build(tmp_path: Path) -> Build:
 
 
 def cosines(shards: Shards, feature: str) -> np.ndarray:
-    rows = shards.batch(range(len(shards)), [feature])[feature].astype(np.float32).reshape(len(shards) * 10, -1)
+    read = shards.batch(range(len(shards)), [feature]).features[feature]
+    rows = read.astype(np.float32).reshape(len(shards) * 10, -1)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return rows @ rows.T
 
@@ -63,6 +66,17 @@ def test_the_stage_gives_the_brute_force_components_and_files_that_belong_togeth
     assert "Read 40 videos (400 snippets)" in said
     assert "Audit: brute force and networkx agree" in said
     assert f"to {folder}" in said
+
+
+def test_the_groups_of_the_videos_are_sealed_with_the_graph(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build
+) -> None:
+    shards = shard_set(scenes(40))
+    folder = build(shards, exclude_hubs=False)
+    _, path = sealed(folder, GROUPS, shards)
+    groups = Groups.read(path, len(shards), per_group=2)
+    assert groups.ids.tolist() == group_of_videos(Components.load(folder, shards).ids).tolist()
+    assert len(set(groups.ids.tolist()) - {-1}) > 1
 
 
 def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(

@@ -51,11 +51,11 @@ def test_exported_shards_hold_the_encoders_embeddings_of_every_video(
     assert found.keys == read.keys
     model = load_encoder(encoder).eval()
     every = range(len(read))
-    features = {name: torch.from_numpy(array) for name, array in read.batch(every, list(WIDTHS)).items()}
+    features = {name: torch.from_numpy(array) for name, array in read.batch(every, list(WIDTHS)).features.items()}
     with torch.no_grad():
         expected = model(features)
     for name, rows in zip(NAMES, expected, strict=True):
-        stored = found.batch(every, NAMES)[name]
+        stored = found.batch(every, NAMES).features[name]
         assert (stored.dtype, stored.shape) == (np.float16, (len(read), 10, 16))
         exact = normalize(rows, dim=-1) if scale == "unit" else rows
         torch.testing.assert_close(torch.from_numpy(stored).float(), exact, rtol=1e-3, atol=1e-3)

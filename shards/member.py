@@ -1,0 +1,131 @@
+"""The members of one shard: each is read with one call straight into a row of the arrays of a batch.
+
+The digest of a member's bytes is checked at its first use; after that only the features asked for are read.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from launch.refusal import Refusal
+from shards.index import DIGEST, Index, member_digest
+from shards.layout import Layout
+from shards.schema import Video, check_features
+
+NEW, OURS, BAD = range(3)
+"""What is known of a member: nothing yet (or: another program laid it out); its digest and layout fit; it is bad."""
+
+
+class Target:
+    """Where a video's bytes go: one row of each array asked for, and scratch for everything else in the member."""
+
+    def __init__(self, layout: Layout, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = arrays
+        self._header = memoryview(bytearray(len(layout.header)))
+        rows = {name: (_bytes(array), layout.length(name)) for name, array in arrays.items()}
+        scratch = {each.name: memoryview(bytearray(layout.length(each.name))) for each in layout.features}
+        self._parts = [(*rows.get(name, (None, 0)), scratch[name]) for name in scratch]
+        self._wanted = [(*rows[name], layout.starts[name]) for name in arrays]
+
+    def whole(self, row: int) -> list[memoryview]:
+        """Buffers for all bytes of a member, in their order; the features asked for land in their row."""
+        buffers = [self._header]
+        for rows, length, scratch in self._parts:
+            buffers.append(scratch if rows is None else rows[row * length : (row + 1) * length])
+        return buffers
+
+    def fill(self, descriptor: int, start: int, row: int) -> bool:
+        """Reads only the features asked for of the member that starts there; False when the file ends before."""
+        for rows, length, offset in self._wanted:
+            if os.preadv(descriptor, [rows[row * length : (row + 1) * length]], start + offset) != length:
+                return False
+        return True
+
+
+class Members:
+    """The videos of one shard, by their place in it; remembers which of them were found whole, and which bad."""
+
+    def __init__(self, index: Index, layout: Layout) -> None:
+        self.index, self._layout = index, layout
+        self._starts: list[int] = index.start.tolist()
+        self._digests = index.digest.tobytes()
+        self._known = bytearray(len(index.keys))
+        self._faults: dict[int, str] = {}
+
+    def read(
+        self, descriptor: int, path: Path, places: Sequence[int], target: Target, rows: Sequence[int]
+    ) -> dict[int, str]:
+        """Reads videos, by their places in the shard, into rows; row → what is wrong with it, for the bad ones."""
+        faults = {}
+        for place, row in zip(places, rows, strict=True):
+            known = self._known[place]
+            if known == OURS and target.fill(descriptor, self._starts[place], row):
+                continue
+            if known == NEW and self._first(descriptor, place, target, row):
+                self._known[place] = OURS
+            elif fault := self._faults.get(place) or self._other(descriptor, path, place, target, row):
+                faults[row] = fault
+        return faults
+
+    def video(self, path: Path, place: int, payload: bytes, whole: bool) -> Video:
+        """The video in a member's bytes, of which `whole` says that they have their digest; raises Refusal if bad."""
+        key = self.index.keys[place]
+        if not whole:
+            raise Refusal(
+                f"A member must have its index's digest, but '{key}' in '{path}' has another: the shard was damaged "
+                "since it was written; copy it again, or pack again."
+            )
+        views = self._layout.views(payload)
+        return Video(key, views) if views is not None else _foreign(key, path, payload, self._layout)
+
+    def _first(self, descriptor: int, place: int, target: Target, row: int) -> bool:
+        """Whether a member read for the first time has its digest and our layout."""
+        buffers, digest = target.whole(row), xxhash.xxh3_128()
+        os.preadv(descriptor, buffers, self._starts[place])
+        for buffer in buffers:
+            digest.update(buffer)
+        expected = self._digests[place * DIGEST : (place + 1) * DIGEST]
+        return digest.digest() == expected and buffers[0] == self._layout.header
+
+    def _other(self, descriptor: int, path: Path, place: int, target: Target, row: int) -> str | None:
+        """Reads a member that another program laid out, or finds out what is wrong with it."""
+        payload = os.pread(descriptor, int(self.index.size[place]), self._starts[place])
+        whole = member_digest(payload) == self._digests[place * DIGEST : (place + 1) * DIGEST]
+        try:
+            video = self.video(path, place, payload, whole)
+        except Refusal as refusal:
+            self._known[place], self._faults[place] = BAD, str(refusal)
+            return self._faults[place]
+        for name, array in target.arrays.items():
+            array[row] = video.features[name]
+        return None
+
+
+def _foreign(key: str, path: Path, payload: bytes, layout: Layout) -> Video:
+    """A video that another program laid out, checked against the set's features."""
+    features = {each.name: each for each in layout.features}
+    try:
+        video = Video(key, load(payload))
+    except (SafetensorError, ValueError, TypeError, MemoryError) as error:
+        raise Refusal(
+            f"A member must be a safetensors file, but '{key}' in '{path}' is damaged ({error}): pack again."
+        ) from None
+    check_features(video, features)
+    for name, array in video.features.items():
+        if array.dtype != features[name].dtype:
+            raise Refusal(
+                f"Feature '{name}' must be stored as {features[name].dtype}, as the manifest says, but is "
+                f"{array.dtype} in video '{key}' of '{path}': pack again."
+            )
+    return video
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array, without a copy; it must lie in one piece."""
+    assert array.flags.c_contiguous, "a batch is read into arrays that lie in one piece"
+    return array.reshape(-1).view(np.uint8).data
