@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-CUT, HANG_UP = "cut in the middle of the body", "hang up before the answer"
+CUT, HANG_UP, SHORT = "cut in the middle of the body", "hang up before the answer", "fewer bytes than asked for"
 SECRET = "planted-secret-c2hhcmRz"
 
 
 class WebServer(ThreadingHTTPServer):
-    """Serves the files below a folder; `faults` are spent one a GET, each a status, CUT or HANG_UP (None: none)."""
+    """Serves the files below a folder; `faults` are spent one a GET, a status, CUT, HANG_UP or SHORT."""
 
     daemon_threads = True
 
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(fault if isinstance(fault, int) else 404, 0)
         else:
             self.server.gets.append((self.path, start, end))
-            self._body(status, content[start:end], fault == CUT)
+            self._body(status, content[start : end - 1 if fault == SHORT else end], fault == CUT)
 
     def _body(self, status: int, body: bytes, cut: bool) -> None:
         self._head(status, len(body))

@@ -387,6 +387,7 @@ def test_a_process_ends_at_once_though_a_fetch_is_under_way(server: WebServer, s
         "cache = HostCache(sys.argv[1], Manifest.read(Path(sys.argv[2])), Path(sys.argv[3]), 4, 3, 2)\n"
         "cache.prepare([0, 1], 0)\n"
         "while not list(cache.folder.glob('*.part')): time.sleep(0.01)\n"
+        "time.sleep(0.5)\n"  # now it waits for the body
         "print(time.time())\n"
     )
     words = [sys.executable, "-c", script, cache.location, str(served), str(cache.folder.parent)]

@@ -16,7 +16,7 @@ import pytest
 from launch.refusal import Refusal
 from shards import fetch, store
 from shards.fetch import Denied, Missing, fetch_bytes, fetch_file
-from tests.shards.servers import CUT, HANG_UP, SECRET, CuttingProxy, WebServer, s3, web
+from tests.shards.servers import CUT, HANG_UP, SECRET, SHORT, CuttingProxy, WebServer, s3, web
 
 SIZE = 9_000_001
 """Three blocks, the last of them short."""
@@ -168,8 +168,9 @@ def test_a_server_that_ignores_ranges_is_refused_before_the_file_is_in_memory(
 
 
 def test_small_files_come_whole_and_large_ones_are_refused(server: WebServer, on_s3: CuttingProxy) -> None:
+    server.faults.append(SHORT)
     for url in (server.url, "s3://corpus/set"):
-        assert fetch_bytes(f"{url}/manifest.json", 1, most=2) == b"{}"
+        assert fetch_bytes(f"{url}/manifest.json", 2, most=2) == b"{}"
         with pytest.raises(Refusal, match=f"at most 1000 bytes, but .* has {SIZE}"):
             fetch_bytes(f"{url}/000000.tar", 1, most=1000)
     assert fetch_bytes(f"{server.url}/empty", 1, most=2) == b""
