@@ -28,6 +28,7 @@ class WebServer(ThreadingHTTPServer):
         self.every: int | str | None = None
         self.ranges, self.slow = True, 0.0
         self.altered: dict[str, bytes] = {}
+        self.denied: dict[str, int] = {}
         self.gets: list[tuple[str, int, int]] = []
         self.lock = threading.Lock()
 
@@ -53,11 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         content = self.server.content(self.path)
-        self._head(404 if content is None else 200, len(content or b""))
+        self._head(self.server.denied.get(self.path) or (404 if content is None else 200), len(content or b""))
 
     def do_GET(self) -> None:
         with self.server.lock:
             fault = self.server.faults.popleft() if self.server.faults else self.server.every
+        fault = self.server.denied.get(self.path) or fault
         content = self.server.content(self.path)
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         status, start, end = 200, 0, len(content or b"")
