@@ -45,7 +45,7 @@ def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: 
     _check_flags(model, arguments)
     return tyro.cli(
         model,
-        args=list(arguments),
+        args=_with_values(model, arguments),
         default=_construct(model, values),
         config=(tyro.conf.FlagConversionOff,),
         use_underscores=True,
@@ -102,6 +102,27 @@ def _check_flags(model: type[Settings], arguments: Sequence[str]) -> None:
             name = argument[2:].split("=")[0].replace("-", "_")
             if name not in known:
                 raise Refusal(_unknown(name, known, "the command line"))
+
+
+def _with_values(model: type[Settings], arguments: Sequence[str]) -> list[str]:
+    """The arguments with `True` after each yes-or-no setting that is named alone: `--replace` is `--replace True`."""
+    switches, complete = _switches(model), list[str]()
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        complete.append(argument)
+        if argument.removeprefix("--").replace("-", "_") in switches and following.startswith("--"):
+            complete.append("True")
+    return complete
+
+
+def _switches(model: type[Settings]) -> set[str]:
+    """Those of the dotted keys that are a yes or a no."""
+    found = set()
+    for name, field in model.model_fields.items():
+        inner = _nested(field.annotation)
+        found |= (
+            {f"{name}.{key}" for key in _switches(inner)} if inner else {name} if field.annotation is bool else set()
+        )
+    return found
 
 
 def _unknown(name: str, known: Sequence[str], place: str) -> str:

@@ -75,7 +75,7 @@ class Index:
         """
         check_digest(tar, shard)
         members = list(walk(tar, most))
-        keys = tuple(_key(tar, member.name) for member in members)
+        keys = tuple(key_of_member(tar, member.name) for member in members)
         if len(keys) != shard.videos:
             raise Refusal(
                 f"A shard must hold as many videos as its manifest says, but '{tar}' holds {len(keys)} instead of "
@@ -150,7 +150,8 @@ def check_digest(tar: Path, shard: Shard) -> None:
         )
 
 
-def _key(tar: Path, name: str) -> str:
+def key_of_member(tar: Path, name: str) -> str:
+    """The key that a member's name stands for; raises Refusal for what is no `<stem>.safetensors` of a valid key."""
     stem = name.removesuffix(SUFFIX)
     key = key_of(stem)
     if stem == name or "/" in name:

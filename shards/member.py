@@ -80,8 +80,7 @@ class Members:
                 f"A member must have its index's digest, but '{key}' in '{path}' has another: the shard was damaged "
                 "since it was written; copy it again, or pack again."
             )
-        views = self._layout.views(payload)
-        return Video(key, views) if views is not None else _foreign(key, path, payload, self._layout)
+        return decode(key, path, payload, self._layout)
 
     def _first(self, descriptor: int, place: int, target: Target, row: int) -> bool:
         """Whether a member read for the first time has its digest and our layout."""
@@ -106,8 +105,14 @@ class Members:
         return None
 
 
-def _foreign(key: str, path: Path, payload: bytes, layout: Layout) -> Video:
-    """A video that another program laid out, checked against the set's features."""
+def decode(key: str, path: Path, payload: bytes, layout: Layout) -> Video:
+    """The video in a member's bytes, whoever laid it out; raises Refusal unless it has the features of its set.
+
+    What `shards.write` laid out is taken as it is: it was checked when it was written, and has its digest.
+    """
+    views = layout.views(payload)
+    if views is not None:
+        return Video(key, views)
     features = {each.name: each for each in layout.features}
     try:
         video = Video(key, load(payload))

@@ -18,18 +18,15 @@ from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.cache import HostCache
-from shards.fetch import Missing, fetch_bytes
 from shards.files import Files, Folder
 from shards.layout import Layout
-from shards.location import check_environment, is_remote, join
+from shards.location import check_environment, is_remote
 from shards.location import location as as_location
-from shards.manifest import MOST, NAME, Manifest
+from shards.manifest import Manifest
 from shards.member import Members, Target
 from shards.schema import SECONDS, Video
+from shards.sets import find_sets, read_manifest
 from shards.stream import stream
-
-SETS = ("train", "validation", "test", "unlabelled")
-"""The sets that are looked for below a URL, which cannot be listed as a folder can."""
 
 
 class ReadSettings(Settings):
@@ -80,12 +77,7 @@ class Shards:
         """
         check_environment()
         settings, location = settings or ReadSettings(), as_location(location)
-        if is_remote(location):
-            place = join(location, NAME)
-            manifest = Manifest.parse(fetch_bytes(place, settings.tries, MOST), place)
-        else:
-            manifest = Manifest.read(Path(location))
-        return cls(location, manifest, settings, window)
+        return cls(location, read_manifest(location, settings.tries), settings, window)
 
     def __reduce__(self) -> tuple[object, ...]:
         return Shards, (self.location, self.manifest, self.settings, self.window)
@@ -207,28 +199,7 @@ def _or_skip(fault: str) -> str:
 
 def open_sets(location: str | Path, settings: ReadSettings | None = None) -> dict[str, Shards]:
     """The shard sets at a location by name: itself as "" when it holds a manifest, else each subfolder that does."""
-    places = {"": str(location)} | _below(str(location))
-    found = {name: shards for name, place in places.items() if (shards := _opened(place, settings))}
-    if not found:
-        names = f"({', '.join(SETS)}) " if is_remote(location) else ""
-        raise Refusal(
-            f"A folder of shards must hold {NAME}, or subfolders {names}that do, but '{location}' does not: "
-            "give the folder that pack or export wrote."
-        )
-    return {"": found[""]} if "" in found else found
-
-
-def _below(location: str) -> dict[str, str]:
-    if is_remote(location):
-        return {name: join(location, name) for name in SETS}
-    return {path.parent.name: str(path.parent) for path in sorted(Path(location).glob(f"*/{NAME}"))}
-
-
-def _opened(location: str, settings: ReadSettings | None) -> Shards | None:
-    """The shard set there, or None when there is none."""
-    if not is_remote(location) and not (Path(location) / NAME).exists():
-        return None
-    try:
-        return Shards.open(location, settings)
-    except Missing:
-        return None
+    settings = settings or ReadSettings()
+    check_environment()
+    found = find_sets(as_location(location), settings.tries)
+    return {name: Shards(place, manifest, settings, window=1) for name, (place, manifest) in found.items()}

@@ -50,6 +50,12 @@ def test_a_partial_table_keeps_the_defaults_of_the_class_that_holds_it(tmp_path:
 
 def test_switches_take_a_value_like_every_setting() -> None:
     assert read(arguments=("--shards", "s", "--training.nesterov", "True")).training.nesterov
+    assert not read(arguments=("--training.nesterov", "False", "--shards", "s")).training.nesterov
+
+
+def test_a_switch_named_alone_is_switched_on() -> None:
+    for arguments in (("--training.nesterov", "--shards", "s"), ("--shards", "s", "--training.nesterov")):
+        assert read(arguments=arguments).training.nesterov
 
 
 def test_a_rule_broken_on_the_command_line_is_one_sentence() -> None:
