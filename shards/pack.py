@@ -27,7 +27,7 @@ from launch.tracking import Record, Tracking
 from shards.labels import SPLITS, Tables
 from shards.manifest import Manifest
 from shards.packing import Builder, Done, Plan, sweep
-from shards.sources import Source
+from shards.sources import Source, unreadable
 from shards.sources.join import Selection, check_distinct, join
 from shards.sources.npy import open_folders
 from shards.sources.tfrecord import open_records
@@ -96,18 +96,21 @@ def main(config: Config) -> None:
 def _sources(config: Config) -> list[Source]:
     """One source a feature, in the order of the settings."""
     sources: list[Source] = []
-    if config.features:
-        sources += open_folders(config.features, config.folders, config.dtype)
-    if config.tfrecords:
-        sources.append(open_records(config.tfrecords, config.dtype))
-    if config.webdataset:
-        sources += open_tars(config.webdataset, config.dtype)
+    named = ", ".join(str(place) for place in (config.features, *config.tfrecords, *config.webdataset) if place)
+    try:
+        if config.features:
+            sources += open_folders(config.features, config.folders, config.dtype)
+        if config.tfrecords:
+            sources.append(open_records(config.tfrecords, config.dtype))
+        if config.webdataset:
+            sources += open_tars(config.webdataset, config.dtype)
+    except OSError as error:
+        raise unreadable(error.filename or named, error) from None
     if not sources:
         raise Refusal("A corpus must come from somewhere: give --features, --tfrecords or --webdataset.")
     check_distinct(sources)
-    named = ", ".join(f"{each.reader.feature.name} ({each.reader.feature.width})" for each in sources)
-    places = [str(place) for place in (config.features, *config.tfrecords, *config.webdataset) if place]
-    say(f"Read from '{', '.join(places)}': {named}.")
+    features = ", ".join(f"{each.reader.feature.name} ({each.reader.feature.width})" for each in sources)
+    say(f"Read from '{named}': {features}.")
     return sources
 
 

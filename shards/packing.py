@@ -13,13 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from launch.atomic import Unfinished, whole_file
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from shards.index import index_name
 from shards.manifest import SCHEMA, Shard
 from shards.schema import Feature, Video
-from shards.sources import BadVideo, Place, Reader, Source
+from shards.sources import BadVideo, Place, Reader, Source, unreadable
 from shards.write import ShardWriter, open_shard
 
 VERSION = 1
@@ -152,7 +154,7 @@ class Builder:
     ) -> None:
         try:
             features = {
-                reader.feature.name: reader.read(name, place)
+                reader.feature.name: _read(reader, name, place)
                 for reader, (name, place) in zip(self.readers, places, strict=True)
             }
             try:
@@ -163,6 +165,13 @@ class Builder:
             if self.on_bad == "stop":
                 raise
             bad.append((key, str(fault)))
+
+
+def _read(reader: Reader, name: str, place: Place) -> np.ndarray:
+    try:
+        return reader.read(name, place)
+    except OSError as error:
+        raise unreadable(reader.where(name), error) from None
 
 
 def sweep(place: Unfinished, done: Sequence[Done]) -> None:

@@ -35,7 +35,10 @@ class Reader(Protocol):
         """Where the feature of a video lies, or would lie, in the words of a person."""
 
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
-        """The feature of a video, float32, one row a second; BadVideo for a bad one, Refusal for a bad container."""
+        """The feature of a video, float32, one row a second.
+
+        Raises BadVideo for a bad one, Refusal for a bad container, and OSError for a file that cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,11 @@ def find_files(patterns: Sequence[str], suffix: str) -> list[Path]:
 def stamps(files: Sequence[Path]) -> tuple[Stamp, ...]:
     """The state of each file."""
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+def unreadable(place: object, error: OSError) -> Refusal:
+    """The sentence for a file that is not there, or that the disk or the network does not give."""
+    return Refusal(
+        f"Every input must be readable, but '{place}' is not ({error.strerror or error}): put it back, or mend what it "
+        "lies on."
+    )

@@ -29,7 +29,7 @@ class ArrayFolder:
         return str(self.path / f"{name}{SUFFIX}")
 
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
-        """A video's feature; BadVideo as `load_array` and `per_second` say, Refusal when the file is gone."""
+        """A video's feature; BadVideo as `load_array` and `per_second` say."""
         file = self.path / f"{name}{SUFFIX}"
         return per_second(_load(file), self.feature, str(file))
 
@@ -72,10 +72,5 @@ def _files(path: Path) -> dict[str, Place]:
 
 
 def _load(file: Path) -> Float[np.ndarray, "row width"]:
-    try:
-        with file.open("rb") as stream:
-            return load_array(stream, str(file))
-    except OSError as error:
-        raise Refusal(
-            f"Every feature file must be readable, but '{file}' is not ({error.strerror}): put it back."
-        ) from None
+    with file.open("rb") as stream:
+        return load_array(stream, str(file))

@@ -51,7 +51,8 @@ class Records:
         with path.open("rb") as file:
             file.seek(offset)
             payload = _read_record(file, path, record, path.stat().st_size)
-        assert payload is not None, "the record was there when the files were listed"
+        if payload is None:
+            raise _damaged(path, record, "is gone since the files were listed")
         rows = [
             each.bytes_list.value
             for each in _parse(payload, path, record).feature_lists.feature_list[EMBEDDING].feature

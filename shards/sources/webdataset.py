@@ -117,6 +117,8 @@ def _load(path: Path, array: str, place: Place) -> Float[np.ndarray, "row width"
     _, start, size = place
     with path.open("rb", buffering=0) as file:
         payload = os.pread(file.fileno(), size, start)
+    if len(payload) < size:
+        raise Refusal(f"A tar must stay as it is while it is packed, but '{path}' was cut: put it back.")
     return load_array(io.BytesIO(payload), _at(path, array))
 
 

@@ -240,6 +240,16 @@ def test_one_feature_from_two_sources_is_refused_with_both_variants(corpus: Path
         run(corpus, runs, tfrecords=(str(corpus),))
 
 
+def test_an_input_that_cannot_be_read_is_refused_by_name(corpus: Path, runs: Path) -> None:
+    for link in ("feats/vggish/-bbbbbbbbbb.npy", "00.tfrecord"):
+        (corpus / link).unlink(missing_ok=True)
+        (corpus / link).symlink_to("/proc/self/mem")  # a file whose first byte is an I/O error
+    with pytest.raises(Refusal, match=r"readable, but '.*/feats' is not \(Input/output error\)"):
+        run(corpus, runs)
+    with pytest.raises(Refusal, match=rf"readable, but '{corpus}' is not \(Input/output error\)"):
+        run(corpus, runs, features=None, tfrecords=(str(corpus),))
+
+
 def test_a_pack_of_nothing_is_refused(tmp_path: Path, runs: Path) -> None:
     with pytest.raises(Refusal, match="give --features, --tfrecords or --webdataset"):
         run(tmp_path, runs, features=None)

@@ -168,6 +168,20 @@ def test_going_on_may_leave_out_the_bad_video_that_stopped_it(
     assert Shards.open(tmp_path / "out").manifest.counts == (*[3] * 14, 2, *[3] * 135)
 
 
+def test_a_file_that_goes_away_meanwhile_is_refused_and_never_left_out(
+    feats: Path, tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pack.share_out
+
+    def when_the_plan_is_made(*everything: object) -> object:
+        (feats / "clap" / "video0042.npy").unlink()
+        return real(*everything)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pack, "share_out", when_the_plan_is_made)
+    with pytest.raises(Refusal, match=r"readable, but '.*clap/video0042\.npy' is not \(No such file"):
+        run(feats, tmp_path / "out", runs, on_bad="skip")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_every_process_promptly_and_says_what_is_kept(
     feats: Path, tmp_path: Path, runs: Path, number: signal.Signals
