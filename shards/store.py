@@ -13,6 +13,9 @@ from typing import Any
 from launch.refusal import Refusal
 from shards.location import redacted
 
+# read when gcsfs is imported: no gRPC, whose threads survive no fork, and which asks for the kind of each bucket first
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
 BLOCK = 4 << 20
 """Bytes of a request."""
 QUIET = 60.0

@@ -1,6 +1,6 @@
 """Real servers on 127.0.0.1 that can be told to fail: a web server with ranges, an S3 API, a proxy that cuts."""
 
-import os
+import json
 import re
 import socket
 import socketserver
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 CUT, HANG_UP, SHORT = "cut in the middle of the body", "hang up before the answer", "fewer bytes than asked for"
 SECRET = "planted-secret-c2hhcmRz"
@@ -100,9 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web(folder: Path) -> Iterator[WebServer]:
+def web(folder: Path, kind: type[WebServer] = WebServer) -> Iterator[WebServer]:
     """A running web server."""
-    server = WebServer(folder)
+    server = kind(folder)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -199,11 +200,18 @@ def _fill(endpoint: str, objects: Mapping[str, Path]) -> None:
         client.upload_file(str(path), "corpus", name)
 
 
+class BucketServer(WebServer):
+    """The part of Google's JSON API that reading needs: an object's description, and its bytes."""
+
+    def content(self, path: str) -> bytes | None:
+        """`/storage/v1/b/corpus/o/NAME` describes a file of the folder, `/download/storage/…` is it."""
+        name = unquote(urlsplit(path).path.rpartition("/o/")[2])
+        found = super().content(name)
+        if found is None or path.startswith("/download/"):
+            return found
+        return json.dumps({"name": name, "bucket": "corpus", "size": str(len(found)), "generation": "1"}).encode()
+
+
 def tree(folder: Path) -> dict[str, Path]:
     """The files below a folder by their relative names."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child process."""
-    return {**os.environ, **extra}

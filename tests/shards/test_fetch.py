@@ -10,13 +10,14 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec.config
 import numpy as np
 import pytest
 
 from launch.refusal import Refusal
 from shards import fetch, store
 from shards.fetch import Denied, Missing, fetch_bytes, fetch_file
-from tests.shards.servers import CUT, HANG_UP, SECRET, SHORT, CuttingProxy, WebServer, s3, web
+from tests.shards.servers import CUT, HANG_UP, SECRET, SHORT, BucketServer, CuttingProxy, WebServer, s3, web
 
 SIZE = 9_000_001
 """Three blocks, the last of them short."""
@@ -91,6 +92,22 @@ def test_a_shard_comes_whole_from_s3_though_connections_were_cut(
     on_s3.budgets.extend(budgets)
     assert get("s3://corpus/set/000000.tar", tmp_path / "got", content) == content
     assert on_s3.cuts - before == cuts
+
+
+def test_a_shard_comes_whole_from_gs_though_connections_were_cut(
+    served: Path, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gcsfs", reason="gcsfs is not installed")
+    with web(served, BucketServer) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+        store._made.cache_clear()
+        server.faults.extend([None, CUT, None, CUT])
+        assert get("gs://corpus/000000.tar", tmp_path / "got", content) == content
+        assert not server.faults
+        with pytest.raises(Missing, match=r"must be there, but 'gs://corpus/000001\.tar' is not"):
+            fetch_bytes("gs://corpus/000001.tar", tries=99, most=100)
+    store._made.cache_clear()
 
 
 def test_memory_is_bounded_by_blocks(server: WebServer, tmp_path: Path) -> None:
@@ -209,8 +226,11 @@ def test_the_text_of_a_librarys_error_is_never_repeated() -> None:
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_there(*words: object, **settings: object) -> None:
+        raise ImportError
+
     store._made.cache_clear()
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.setattr("fsspec.filesystem", not_there)
     with pytest.raises(Refusal, match="pip install 'gcsfs'"):
         fetch_bytes("gs://bucket/manifest.json", 1, most=100)
 
