@@ -44,6 +44,7 @@ class Config(Settings):
         "first layer), or 1 (values near 1/√width); the directions, which the loss shapes, are the same",
     )
     batch: int = Field(256, ge=1, description="videos encoded at a time")
+    videos_per_shard: int = Field(1000, ge=1, description="videos a tar (41 kB a video with embeddings 1,024 wide)")
     replace: bool = Field(False, description="whether the result may replace the one already in out")
     reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
@@ -81,7 +82,7 @@ def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, f
         "scale": config.scale,
     }
     facts |= {"corpus": shards.manifest.source.get("corpus")}  # so that planted features stay known as such
-    with Writer(folder, features, facts) as writer:
+    with Writer(folder, features, facts, config.videos_per_shard) as writer:
         videos = embed(encoder, shards.stream(), config.batch, config.scale)
         for video in track(videos, f"Exporting {name}".strip(), len(shards), "videos"):
             writer.add(video)

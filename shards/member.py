@@ -34,10 +34,11 @@ class Target:
 
     def whole(self, row: int) -> list[memoryview]:
         """Buffers for all bytes of a member, in their order; the features asked for land in their row."""
-        buffers = [self._header]
-        for rows, length, scratch in self._parts:
-            buffers.append(scratch if rows is None else rows[row * length : (row + 1) * length])
-        return buffers
+        rows = [
+            scratch if array is None else array[row * length : (row + 1) * length]
+            for array, length, scratch in self._parts
+        ]
+        return [self._header, *rows]
 
     def fill(self, descriptor: int, start: int, row: int) -> bool:
         """Reads only the features asked for of the member that starts there; False when the file ends before."""
@@ -61,13 +62,13 @@ class Members:
         self, descriptor: int, path: Path, places: Sequence[int], target: Target, rows: Sequence[int]
     ) -> dict[int, str]:
         """Reads videos, by their places in the shard, into rows; row → what is wrong with it, for the bad ones."""
-        faults = {}
+        faults, known, starts = dict[int, str](), self._known, self._starts
         for place, row in zip(places, rows, strict=True):
-            known = self._known[place]
-            if known == OURS and target.fill(descriptor, self._starts[place], row):
+            state = known[place]
+            if state == OURS and target.fill(descriptor, starts[place], row):
                 continue
-            if known == NEW and self._first(descriptor, place, target, row):
-                self._known[place] = OURS
+            if state == NEW and self._first(descriptor, place, target.whole(row)):
+                known[place] = OURS
             elif fault := self._faults.get(place) or self._other(descriptor, path, place, target, row):
                 faults[row] = fault
         return faults
@@ -82,11 +83,11 @@ class Members:
             )
         return decode(key, path, payload, self._layout)
 
-    def _first(self, descriptor: int, place: int, target: Target, row: int) -> bool:
-        """Whether a member read for the first time has its digest and our layout."""
-        buffers, digest = target.whole(row), xxhash.xxh3_128()
+    def _first(self, descriptor: int, place: int, buffers: list[memoryview]) -> bool:
+        """Reads a member for the first time; whether it has its digest and our layout."""
         os.preadv(descriptor, buffers, self._starts[place])
-        for buffer in buffers:
+        digest = xxhash.xxh3_128(buffers[0])
+        for buffer in buffers[1:]:
             digest.update(buffer)
         expected = self._digests[place * DIGEST : (place + 1) * DIGEST]
         return digest.digest() == expected and buffers[0] == self._layout.header

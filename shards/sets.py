@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from launch.refusal import Refusal
-from shards.fetch import Missing, fetch_bytes
+from shards.fetch import Denied, Missing, fetch_bytes
 from shards.location import is_remote, join
 from shards.manifest import MOST, NAME, Manifest
 
@@ -22,11 +22,17 @@ def read_manifest(location: str, tries: int) -> Manifest:
 def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
     """Name → location and manifest: the set itself as "" when there is a manifest, else those of the folders below.
 
-    Raises Refusal when there is no set.
+    Raises Refusal when there is no set, or Denied when that is why none was found.
     """
-    if (manifest := _manifest(location, tries)) is not None:
-        return {"": (location, manifest)}
-    found = {name: (place, manifest) for name, place in _below(location) if (manifest := _manifest(place, tries))}
+    found, denied = dict[str, tuple[str, Manifest]](), list[Denied]()
+    for name, place in [("", location), *_below(location)]:
+        manifest = _manifest(place, tries, denied)
+        if manifest is not None:
+            found[name] = place, manifest
+            if not name:
+                return found
+    if not found and denied:
+        raise denied[0]
     if not found:
         names = f" ({', '.join(NAMES)})" if is_remote(location) else ""
         raise Refusal(
@@ -36,12 +42,16 @@ def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
     return found
 
 
-def _manifest(location: str, tries: int) -> Manifest | None:
+def _manifest(location: str, tries: int, denied: list[Denied]) -> Manifest | None:
+    """The manifest there, if there is one; who may not list a bucket of S3 is denied what is missing from it."""
     if not is_remote(location) and not (Path(location) / NAME).exists():
         return None
     try:
         return read_manifest(location, tries)
     except Missing:
+        return None
+    except Denied as denial:
+        denied.append(denial)
         return None
 
 
