@@ -117,8 +117,8 @@ def _check_features(described: Description, shards: Shards) -> None:
         if (found.width, found.variant) != (width, variant):
             raise Refusal(
                 f"An encoder reads the features it was trained on, but '{name}' is {found.width} wide and "
-                f"'{found.variant}' in '{shards.location}', and {width} wide and '{variant}' in the encoder: export the "
-                "kind of shards it was trained on."
+                f"'{found.variant}' in '{shards.location}', and {width} wide and '{variant}' in the encoder: export "
+                "the kind of shards it was trained on."
             )
 
 
