@@ -74,12 +74,12 @@ def main(config: Config) -> None:
     """Reads every feature once and writes the shard sets, all or none."""
     sources = _sources(config)
     selection = _select(config, sources)
-    plan = Plan(tuple(sources), selection.sets, config.videos_per_shard)
+    plan = Plan(selection, config.videos_per_shard)
     with tracking.run(config.tracking, "pack", config) as record:
         with resumable_folder(config.out, plan.identity(), config.replace) as unfinished:
             done = _make(config, plan, unfinished)
             sweep(unfinished, done)
-            manifests = {name: _manifest(config, plan, name, done, selection) for name in plan.sets}
+            manifests = {name: _manifest(config, selection, name, done) for name in selection.sets}
             for name, manifest in manifests.items():
                 manifest.write(unfinished.result / name)
         for name, manifest in manifests.items():
@@ -130,7 +130,7 @@ def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
     before = _kept(unfinished)
     if before:
         say(f"Going on: an earlier start left {before} shards; each is checked before it is taken over.")
-    builder = Builder(tuple(source.reader for source in plan.sources), config.on_bad, unfinished)
+    builder = Builder(plan.readers, config.on_bad, unfinished)
     count = min(config.processes or os.cpu_count() or 1, plan.shards)
     try:
         with share_out(builder, plan.tasks(), count) as results:
@@ -143,7 +143,7 @@ def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
     if before:
         again = f"; {before - taken} were damaged or of other inputs, and were made again" if before > taken else ""
         say(f"Took over {taken} of {plan.shards} shards{again}.")
-    places = {name: place for place, name in enumerate(plan.sets)}
+    places = {name: place for place, name in enumerate(plan.videos.sets)}
     return sorted(done, key=lambda each: (places[each.set], each.number))
 
 
@@ -151,7 +151,7 @@ def _kept(unfinished: Unfinished) -> int:
     return len(list(unfinished.notes.glob("[!.]*")))
 
 
-def _manifest(config: Config, plan: Plan, name: str, done: Sequence[Done], selection: Selection) -> Manifest:
+def _manifest(config: Config, selection: Selection, name: str, done: Sequence[Done]) -> Manifest:
     mine = [each for each in done if each.set == name]
     shards = tuple(each.shard for each in mine if each.shard)
     if not shards:
@@ -162,10 +162,10 @@ def _manifest(config: Config, plan: Plan, name: str, done: Sequence[Done], selec
         "stage": "pack",
         "split": name,
         "corpus": _corpus(config.features) if config.features else None,
-        "inputs": [dict(each.told) for each in plan.sources],
+        "inputs": [dict(each.told) for each in selection.sources],
         "left_out": {"bad": sum(len(each.bad) for each in mine), "missing": len(selection.missing[name])},
     }
-    return Manifest({each.reader.feature.name: each.reader.feature for each in plan.sources}, shards, source)
+    return Manifest({each.reader.feature.name: each.reader.feature for each in selection.sources}, shards, source)
 
 
 def _report_left_out(record: Record, done: Sequence[Done], selection: Selection) -> None:

@@ -5,15 +5,12 @@ else. Beside the shards lie notes, one a finished shard, by which a later start 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Literal, TypeVar
 
 from launch.atomic import Unfinished, whole_file
 from launch.digest import sha256_file, sha256_json
@@ -21,9 +18,11 @@ from launch.refusal import Refusal
 from shards.index import index_name
 from shards.manifest import SCHEMA, Shard
 from shards.schema import Feature, Video
-from shards.sources import BadVideo, Place, Reader, Source, unreadable
+from shards.sources import BadVideo, Place, Reader, unreadable
+from shards.sources.join import Selection
 from shards.write import ShardWriter, open_shard
 
+Answer = TypeVar("Answer")
 VERSION = 1
 """Of the notes and of how shards are made from sources; beginnings of another version are not gone on with."""
 
@@ -36,8 +35,6 @@ class Task:
     number: int
     videos: tuple[tuple[str, tuple[tuple[str, Place], ...]], ...]
     """Key, and the name and place of each feature, in the order of the readers."""
-    digest: str
-    """Of its videos, and of the state (size and time of change) of the files they come from."""
 
     @property
     def file(self) -> str:
@@ -61,40 +58,35 @@ class Done:
 
 @dataclass(frozen=True)
 class Plan:
-    """The videos of every set, in order, and what each is called in each source."""
+    """The videos of every set, in order, cut into shards."""
 
-    sources: tuple[Source, ...]
-    sets: Mapping[str, Mapping[str, tuple[str, ...]]]
+    videos: Selection
     videos_per_shard: int
 
     @property
     def shards(self) -> int:
         """Number of tasks."""
-        return sum(-(-len(videos) // self.videos_per_shard) for videos in self.sets.values())
+        return sum(-(-len(keys) // self.videos_per_shard) for keys in self.videos.sets.values())
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """One a feature."""
+        return tuple(source.reader for source in self.videos.sources)
 
     def tasks(self) -> Iterator[Task]:
         """Every shard in order; made as they are asked for."""
-        for name, videos in self.sets.items():
-            rest = iter(videos.items())
-            for number in range(-(-len(videos) // self.videos_per_shard)):
-                yield self._task(name, number, islice(rest, self.videos_per_shard))
+        for name, keys in self.videos.sets.items():
+            for number, first in enumerate(range(0, len(keys), self.videos_per_shard)):
+                chunk = keys[first : first + self.videos_per_shard]
+                yield Task(name, number, tuple((key, self.videos.places(key)) for key in chunk))
 
     def identity(self) -> dict[str, str]:
-        """What all shards have in common, in parts with names; what each is made from is in its task's digest."""
+        """What all shards have in common, in parts with names; what one is made from, its note says (`_digest`)."""
         return {
             "version": f"{SCHEMA}.{VERSION}",
-            "features": sha256_json([asdict(source.reader.feature) for source in self.sources]),
+            "features": sha256_json([asdict(reader.feature) for reader in self.readers]),
             "videos_per_shard": str(self.videos_per_shard),
         }
-
-    def _task(self, name: str, number: int, videos: Iterable[tuple[str, tuple[str, ...]]]) -> Task:
-        digest, found = sha256(), []
-        for key, names in videos:
-            places = tuple((each, source.places[each]) for each, source in zip(names, self.sources, strict=True))
-            stamps = [source.stamp(place) for (_, place), source in zip(places, self.sources, strict=True)]
-            digest.update(repr((key, names, stamps)).encode())
-            found.append((key, places))
-        return Task(name, number, tuple(found), digest.hexdigest())
 
 
 class _Empty(Exception):
@@ -120,22 +112,32 @@ class Builder:
         Raises Refusal as `ShardWriter.add` and the readers do; with `on_bad` `skip` a bad video is left out instead.
         """
         note = self.place.notes / f"{task.set or 'all'}-{task.number:06d}.json"
-        return self._found(task, note) or self._made(task, note)
+        digest = self._digest(task)
+        return self._found(task, note, digest) or self._made(task, note, digest)
 
-    def _found(self, task: Task, note: Path) -> Done | None:
+    def _digest(self, task: Task) -> str:
+        """Of the videos, and of the state (size and time of change) of the files they come from."""
+        digest = sha256()
+        for key, places in task.videos:
+            read = zip(self.readers, places, strict=True)
+            stamps = [_readable(reader, name, reader.stamp, place) for reader, (name, place) in read]
+            digest.update(repr((key, places, stamps)).encode())
+        return digest.hexdigest()
+
+    def _found(self, task: Task, note: Path, digest: str) -> Done | None:
         folder = self.place.result / task.set
         try:
             told = json.loads(note.read_text())
             shard = Shard(**told["shard"]) if told["shard"] else None
             bad = tuple((key, fault) for key, fault in told["bad"])
-            if told["task"] != task.digest or (bad and self.on_bad == "stop"):
+            if told["task"] != digest or (bad and self.on_bad == "stop"):
                 return None
-            whole = all(sha256_file(folder / name) == digest for name, digest in told["files"].items())
+            whole = all(sha256_file(folder / name) == stored for name, stored in told["files"].items())
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return Done(task.set, task.number, shard, bad, found=True) if whole else None
 
-    def _made(self, task: Task, note: Path) -> Done:
+    def _made(self, task: Task, note: Path, digest: str) -> Done:
         folder, bad = self.place.result / task.set, list[tuple[str, str]]()
         with suppress(_Empty), open_shard(folder / task.file, self.features) as writer:
             for key, places in task.videos:
@@ -144,7 +146,7 @@ class Builder:
                 raise _Empty
         shard, index = writer.shard, index_name(task.file)
         files = {shard.file: shard.sha256, index: sha256_file(folder / index)} if shard else {}
-        told = {"task": task.digest, "shard": asdict(shard) if shard else None, "files": files, "bad": bad}
+        told = {"task": digest, "shard": asdict(shard) if shard else None, "files": files, "bad": bad}
         with whole_file(note) as temporary:
             temporary.write_text(json.dumps(told))
         return Done(task.set, task.number, shard, tuple(bad))
@@ -154,7 +156,7 @@ class Builder:
     ) -> None:
         try:
             features = {
-                reader.feature.name: _read(reader, name, place)
+                reader.feature.name: _readable(reader, name, reader.read, place)
                 for reader, (name, place) in zip(self.readers, places, strict=True)
             }
             try:
@@ -167,9 +169,10 @@ class Builder:
             bad.append((key, str(fault)))
 
 
-def _read(reader: Reader, name: str, place: Place) -> np.ndarray:
+def _readable(reader: Reader, name: str, ask: Callable[[str, Place], Answer], place: Place) -> Answer:
+    """What a reader answers; a file that is gone or that the disk does not give is a Refusal."""
     try:
-        return reader.read(name, place)
+        return ask(name, place)
     except OSError as error:
         raise unreadable(reader.where(name), error) from None
 

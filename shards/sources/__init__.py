@@ -34,6 +34,9 @@ class Reader(Protocol):
     def where(self, name: str) -> str:
         """Where the feature of a video lies, or would lie, in the words of a person."""
 
+    def stamp(self, name: str, place: Place) -> tuple[object, ...]:
+        """What changes when the file behind a place does, or what it holds there; OSError when it is gone."""
+
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
         """The feature of a video, float32, one row a second.
 
@@ -48,14 +51,8 @@ class Source:
     reader: Reader
     places: Mapping[str, Place]
     """Name of a video here (its key, or its id alone) → where it is."""
-    containers: tuple[Stamp, ...]
-    """What the first number of each place counts; none when a place is the stamp of a file of its own."""
     told: Mapping[str, Any]
     """What the manifest says of the source: no absolute path, no time, no credentials."""
-
-    def stamp(self, place: Place) -> tuple[object, ...]:
-        """What changes when the file behind a place does, or what it holds there."""
-        return (self.containers[place[0]], *place[1:]) if self.containers else place
 
 
 def find_files(patterns: Sequence[str], suffix: str) -> list[Path]:
@@ -76,9 +73,10 @@ def find_files(patterns: Sequence[str], suffix: str) -> list[Path]:
     return sorted(files)
 
 
-def stamps(files: Sequence[Path]) -> tuple[Stamp, ...]:
-    """The state of each file."""
-    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+def stamp_of(path: Path) -> Stamp:
+    """The state of a file."""
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns
 
 
 def unreadable(place: object, error: OSError) -> Refusal:

@@ -1,6 +1,7 @@
 """Feature files as extractors leave them: one `<id>.npy` a video in one folder a feature, LLP's layout or any other."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 from launch.refusal import Refusal
 from shards.schema import Feature
-from shards.sources import Place, Source
+from shards.sources import Place, Source, Stamp, stamp_of
 from shards.sources.arrays import describe, load_array, per_second
 
 SUFFIX = ".npy"
@@ -19,7 +20,7 @@ SUFFIX = ".npy"
 
 @dataclass(frozen=True)
 class ArrayFolder:
-    """A folder of `<id>.npy` files that hold one feature; a place is the size and time of a file."""
+    """A folder of `<id>.npy` files that hold one feature; a name says all, so a place says nothing."""
 
     path: Path
     feature: Feature
@@ -27,6 +28,10 @@ class ArrayFolder:
     def where(self, name: str) -> str:
         """The file's path; `name` is the key without its two times, or the whole key."""
         return str(self.path / f"{name}{SUFFIX}")
+
+    def stamp(self, name: str, place: Place) -> Stamp:
+        """The state of the video's file."""
+        return stamp_of(self.path / f"{name}{SUFFIX}")
 
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
         """A video's feature; BadVideo as `load_array` and `per_second` say."""
@@ -55,20 +60,18 @@ def _open(path: Path, dtype: str) -> Source:
     spots = ((str(file), partial(_load, file)) for file in files)
     feature = describe(name, spots, f"{name}/<id>{SUFFIX}", dtype)
     told = {"kind": "npy folder", "name": name, "videos": len(places)}
-    return Source(ArrayFolder(path, feature), places, (), told)
+    return Source(ArrayFolder(path, feature), places, told)
 
 
 def _files(path: Path) -> dict[str, Place]:
-    """Stem → size in bytes and time of change in nanoseconds, of every .npy file in a folder; sorted."""
+    """The stems of the .npy files in a folder, sorted, without places; those of several folders share their memory."""
     if not path.is_dir():
         return {}
-    found = {}
     with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.endswith(SUFFIX) and entry.is_file():
-                status = entry.stat()
-                found[entry.name.removesuffix(SUFFIX)] = status.st_size, status.st_mtime_ns
-    return dict(sorted(found.items()))
+        stems = [
+            entry.name.removesuffix(SUFFIX) for entry in entries if entry.name.endswith(SUFFIX) and entry.is_file()
+        ]
+    return dict.fromkeys(map(sys.intern, sorted(stems)), ())
 
 
 def _load(file: Path) -> Float[np.ndarray, "row width"]:

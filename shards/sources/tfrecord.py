@@ -21,7 +21,7 @@ from jaxtyping import Float
 from launch.progress import track
 from launch.refusal import Refusal
 from shards.schema import SECONDS, Feature, check_key
-from shards.sources import BadVideo, Place, Source, find_files, stamps
+from shards.sources import BadVideo, Place, Source, Stamp, find_files, stamp_of
 from shards.sources.arrays import DEQUANTISED, VGGISH, WIDTHS
 
 SUFFIX = ".tfrecord"
@@ -37,12 +37,18 @@ class Records:
     """A release's files; a place is the file's number, the record's first byte, and its number in the file."""
 
     files: tuple[Path, ...]
+    stamps: tuple[Stamp, ...]
+    """The state of each file."""
     feature: Feature
     folder: str
 
     def where(self, name: str) -> str:
         """The record's name; which file would hold it nobody knows."""
         return f"{self.folder}/**/*{SUFFIX}: {name}"
+
+    def stamp(self, name: str, place: Place) -> tuple[object, ...]:
+        """The state of the file when it was listed, and the place in it."""
+        return self.stamps[place[0]], *place[1:]
 
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
         """A video's feature; BadVideo unless it has ten rows of 128 bytes, Refusal for a record that is damaged."""
@@ -67,6 +73,7 @@ def open_records(patterns: Sequence[str], dtype: str) -> Source:
     the release, and a key that comes twice.
     """
     files = find_files(patterns, SUFFIX)
+    stamps = tuple(map(stamp_of, files))
     places: dict[str, Place] = {}
     for number, path in enumerate(track(files, "list TFRecords", unit="files")):
         for record, (offset, payload) in enumerate(_records(path)):
@@ -82,9 +89,7 @@ def open_records(patterns: Sequence[str], dtype: str) -> Source:
     feature = Feature(VGGISH, WIDTHS[VGGISH], DEQUANTISED, ORIGIN, dtype)
     names = sorted({path.parent.resolve().name for path in files})
     told = {"kind": "AudioSet TFRecords", "name": ", ".join(names), "files": len(files), "videos": len(places)}
-    return Source(
-        Records(tuple(files), feature, str(files[0].parent)), dict(sorted(places.items())), stamps(files), told
-    )
+    return Source(Records(tuple(files), stamps, feature, str(files[0].parent)), dict(sorted(places.items())), told)
 
 
 def _records(path: Path) -> Iterator[tuple[int, bytes]]:

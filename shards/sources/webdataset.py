@@ -13,7 +13,7 @@ from jaxtyping import Float
 from launch.progress import say, track
 from launch.refusal import Refusal
 from shards.schema import Feature, check_key, key_of
-from shards.sources import Place, Source, find_files, stamps
+from shards.sources import Place, Source, Stamp, find_files, stamp_of
 from shards.sources.arrays import Spot, describe, load_array, per_second
 from shards.tar import walk
 
@@ -30,12 +30,18 @@ class TarArrays:
     """One feature in a list of tars; a place is the tar's number, and the member's first byte and length."""
 
     files: tuple[Path, ...]
+    stamps: tuple[Stamp, ...]
+    """The state of each file."""
     called: str
     feature: Feature
 
     def where(self, name: str) -> str:
         """The member's name; which tar would hold it nobody knows."""
         return f"{self.files[0].parent}/*{SUFFIX}: {name}.{self.called}{ARRAY}"
+
+    def stamp(self, name: str, place: Place) -> tuple[object, ...]:
+        """The state of the file when it was listed, and the place in it."""
+        return self.stamps[place[0]], *place[1:]
 
     def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
         """A video's feature; BadVideo as `load_array` and `per_second` say."""
@@ -50,6 +56,7 @@ def open_tars(patterns: Sequence[str], dtype: str) -> list[Source]:
     an unescaped dot, and a feature of a key that comes twice.
     """
     files = tuple(find_files(patterns, SUFFIX))
+    stamps = tuple(map(stamp_of, files))
     found: dict[str, dict[str, Place]] = {}
     beside: set[str] = set()
     for number, path in enumerate(track(files, "list tars", unit="tars")):
@@ -67,10 +74,12 @@ def open_tars(patterns: Sequence[str], dtype: str) -> list[Source]:
         say(f"Left out the members {', '.join(sorted(beside))}: only {ARRAY} members are features.")
     if not found:
         raise Refusal(f"Tars must hold members <key>.<feature>{ARRAY}, but '{files[0]}' and all others hold none.")
-    return [_source(files, called, found[called], dtype) for called in sorted(found)]
+    return [_source(files, stamps, called, found[called], dtype) for called in sorted(found)]
 
 
-def _source(files: tuple[Path, ...], called: str, places: dict[str, Place], dtype: str) -> Source:
+def _source(
+    files: tuple[Path, ...], stamps: tuple[Stamp, ...], called: str, places: dict[str, Place], dtype: str
+) -> Source:
     ordered = dict(sorted(places.items()))
     folders = ", ".join(sorted({path.parent.resolve().name for path in files}))
     spots = (_spot(files[place[0]], f"{name}.{called}{ARRAY}", place) for name, place in ordered.items())
@@ -82,7 +91,7 @@ def _source(files: tuple[Path, ...], called: str, places: dict[str, Place], dtyp
         "tars": len(files),
         "videos": len(places),
     }
-    return Source(TarArrays(files, called, feature), ordered, stamps(files), told)
+    return Source(TarArrays(files, stamps, called, feature), ordered, told)
 
 
 def _split(path: Path, name: str) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def test_a_reader_is_small_and_reads_in_any_process(tmp_path: Path) -> None:
 def test_the_state_of_a_file_is_its_size_and_time(tmp_path: Path) -> None:
     source = open_one(save(tmp_path / "clap", {"a": sound()}))
     status = (tmp_path / "clap" / "a.npy").stat()
-    assert source.stamp(source.places["a"]) == (status.st_size, status.st_mtime_ns)
+    assert source.reader.stamp("a", source.places["a"]) == ("a.npy", status.st_size, status.st_mtime_ns)
 
 
 def test_a_file_that_is_gone_is_an_error_and_no_bad_video(tmp_path: Path) -> None:
