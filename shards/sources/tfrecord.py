@@ -170,7 +170,11 @@ def _values(rows: Sequence[Sequence[bytes]], name: str, place: str) -> Float[np.
             f"A second must have {width} bytes, but '{name}' ({place}) has {found} at {wrong}: leave it out."
         )
     if len(rows) != SECONDS:
-        remedy = "it is a shorter clip, leave it out" if len(rows) < SECONDS else "cut it into clips of that length"
+        remedy = (
+            "it is a shorter clip, leave it out (--on_bad skip)"
+            if len(rows) < SECONDS
+            else "cut it into clips of that length"
+        )
         raise BadVideo(f"A video must have {SECONDS} seconds, but '{name}' ({place}) has {len(rows)}: {remedy}.")
     codes = np.frombuffer(b"".join(row[0] for row in rows), np.uint8).reshape(SECONDS, width)
     return codes.astype(np.float32) * np.float32(4 / 255) - np.float32(2)
