@@ -7,26 +7,45 @@ A few videos are held out, the same in every run of a shard set, for watching ho
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from graph.components import Components
+from graph.components import Components, sealed
+from graph.groups import GROUPS
 from launch.settings import Settings
 from launch.world import World
-from shards.order import Order, part
+from shards.groups import Groups
+from shards.loader import Parts
+from shards.order import Order
 from shards.read import Shards
 
 
 class BatchSettings(Settings):
-    """How many videos are compared with each other in a step, and how many are kept apart."""
+    """How many videos are compared with each other in a step, which of them meet, and who reads them."""
 
     global_batch: int = Field(256, ge=1, description="videos a step, over all ranks; a video gives 10 snippets")
     held_out: int = Field(64, ge=0, description="videos kept from training to evaluate on; at most a fifth of all")
+    window: int = Field(
+        16, ge=1, description="shards whose videos are mixed; of a remote set so many and one more are kept on a host"
+    )
+    per_group: int = Field(
+        1, ge=1, description="videos that share a component and are kept in one step; 1 leaves it to chance"
+    )
+    workers: int = Field(0, ge=0, description="loader processes of each rank; 0: a rank reads by itself, when it needs")
+
+    @model_validator(mode="after")
+    def _groups_fit_into_a_batch(self) -> "BatchSettings":
+        if self.per_group > self.global_batch:
+            raise ValueError(
+                f"per_group must be at most global_batch, but {self.per_group} > {self.global_batch}: lower per_group"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -38,44 +57,74 @@ class Batch:
     ids: Int[Tensor, "video second"]
     """The component of every snippet; comparable over all ranks and batches."""
     videos: int
-    """How many videos the global batch has, over all ranks."""
+    """How many videos the global batch has, over all ranks; those that were skipped count."""
+    faults: tuple[str, ...]
+    """One sentence for each of this rank's videos that was skipped."""
 
 
 class Batches:
     """The global batches of a shard set joined with its components, as one rank of a world sees them."""
 
     def __init__(
-        self, settings: BatchSettings, shards: Shards, components: Components, names: Sequence[str], world: World
+        self,
+        settings: BatchSettings,
+        shards: Shards,
+        components: Components,
+        groups: Groups | None,
+        names: Sequence[str],
+        world: World,
     ) -> None:
-        self._shards, self._ids, self._names, self._world = shards, components.ids, tuple(names), world
-        for name in self._names:
+        self._shards, self._ids, self._world, self._workers = shards, components.ids, world, settings.workers
+        self._names = tuple(names)
+        for name in names:
             shards.check_feature(name)
-        self._held_out, self._trained_on = _hold_out(shards.keys, settings.held_out)
-        self.order = Order(shards.manifest.digest, len(self._trained_on), settings.global_batch, world.seed)
+        held_out, trained_on = _hold_out(shards.keys, settings.held_out)
+        counts = np.bincount(shards.shard_of[trained_on], minlength=len(shards.manifest.shards))
+        self.order = Order(
+            shards.manifest.digest,
+            tuple(counts.tolist()),
+            settings.global_batch,
+            world.seed,
+            settings.window,
+            groups and groups.only(trained_on),
+        )
+        pin = world.device.type == "cuda"
+        self._parts = Parts(shards, self.order, self._names, trained_on, world.rank, world.size, pin)
+        self.held_out = self._read_all(held_out)
+        """The videos that no step trains on: all of them on every rank, none if none are held out."""
 
     def widths(self) -> dict[str, int]:
         """The width of each feature that is read."""
         return {name: self._shards.manifest.features[name].width for name in self._names}
 
-    def videos(self, step: int) -> NDArray[np.int64]:
-        """The places in the shard set of the whole global batch of a step."""
-        return self._trained_on[self.order.batch(step)]
-
     def from_step(self, step: int, end: int) -> Iterator[tuple[int, Batch]]:
         """(step, this rank's part of its global batch) for every step from one to before another."""
-        for number in range(step, end):
-            videos = self.videos(number)
-            yield number, self._read(part(videos, self._world.rank, self._world.size), len(videos))
+        for part in self._parts.between(step, end, self._workers):
+            videos = self.order.length(part.step)
+            yield part.step, self._batch(part.places, part.features, videos, part.faults)
 
-    def held_out(self) -> Batch:
-        """The videos that no step trains on: all of them on every rank, none if none are held out."""
-        return self._read(self._held_out, len(self._held_out))
+    def _read_all(self, places: NDArray[np.int64]) -> Batch:
+        rows = self._shards.batch(places, self._names)
+        features = {name: torch.from_numpy(array) for name, array in rows.features.items()}
+        return self._batch(rows.places, features, len(places), rows.faults)
 
-    def _read(self, indices: NDArray[np.int64], videos: int) -> Batch:
-        arrays = self._shards.batch(indices, self._names)
-        features = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        keys = tuple(self._shards.keys[index] for index in indices)
-        return Batch(keys, features, torch.from_numpy(self._ids[indices]).to(self._world.device), videos)
+    def _batch(
+        self, places: NDArray[np.int64], features: dict[str, Tensor], videos: int, faults: tuple[str, ...]
+    ) -> Batch:
+        keys = tuple(self._shards.keys[place] for place in places)
+        ids = torch.from_numpy(self._ids[places]).to(self._world.device)
+        return Batch(keys, features, ids, videos, faults)
+
+
+def read_groups(folder: Path, shards: Shards, per_group: int) -> Groups | None:
+    """The groups that the graph stage found for these shards; None where none are to be kept together.
+
+    Raises Refusal as `graph.components.sealed` does, and for a file that holds no groups.
+    """
+    if per_group == 1:
+        return None
+    _, path = sealed(folder, GROUPS, shards)
+    return Groups.read(path, len(shards), per_group)
 
 
 def _hold_out(keys: Sequence[str], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

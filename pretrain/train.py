@@ -26,19 +26,21 @@ from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record, Tracking
 from launch.world import World
-from pretrain.batches import Batch, Batches, BatchSettings
+from pretrain.batches import Batch, Batches, BatchSettings, read_groups
 from pretrain.checkpoint import Checkpoints, CheckpointSettings
 from pretrain.engine import Engine, EngineSettings, learning_rate
 from pretrain.health import health
 from pretrain.losses import LossSettings, contrast
 from pretrain.model import SETTINGS, ModelSettings, Transformer, save_encoder
-from shards.read import Shards
+from shards.groups import Groups
+from shards.location import Location
+from shards.read import ReadSettings, Shards
 
 
 class Config(Settings):
     """Trains the cross-modal encoder on shards and the components of their graph; resumes by itself."""
 
-    shards: Path = Field(description="folder of one shard set, such as shards/train")
+    shards: Location = Field(description="folder or URL of one shard set, such as shards/train")
     components: Path = Field(description="folder that the graph stage wrote from these shards")
     out: Path = Field(description="folder for checkpoints/ and, at the end, encoder/")
     epochs: int = Field(20, ge=1, description="times every video is seen; held-out videos are never trained on")
@@ -55,6 +57,7 @@ class Config(Settings):
     loss: LossSettings = LossSettings()
     engine: EngineSettings = EngineSettings()
     batches: BatchSettings = BatchSettings()
+    reading: ReadSettings = ReadSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     tracking: Tracking = Tracking()
     job: Job = Job()
@@ -62,7 +65,7 @@ class Config(Settings):
 
 def check(config: Config) -> None:
     """Raises Refusal for shards and components that are damaged or do not belong together."""
-    Components.load(config.components, Shards.open(config.shards))
+    _read(config)
 
 
 def main(config: Config) -> None:
@@ -70,13 +73,12 @@ def main(config: Config) -> None:
     world = World.from_environment(config.seed)
     if config.job.threads:
         torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
-    shards = Shards.open(config.shards)
-    components = Components.load(config.components, shards)
-    batches = Batches(config.batches, shards, components, config.model.features, world)
+    shards, components, groups = _read(config)
+    batches = Batches(config.batches, shards, components, groups, config.model.features, world)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
     torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
-    origin = _origin(config, shards, steps)
+    origin = _origin(config, shards, groups, steps)
     checkpoints = Checkpoints(config.out / "checkpoints", config.checkpoints, world, origin)
     _say_what_was_read(config, shards, batches, world)
     with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
@@ -85,21 +87,29 @@ def main(config: Config) -> None:
             _start_over(config, checkpoints, world)
         start = checkpoints.resume(engine)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
-        clock = time.perf_counter()
+        skipped, clock = set(batches.held_out.faults), time.perf_counter()
         for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
             if step % config.evaluate_every == 0:
                 record.metrics(step, evaluate(engine, batches))
+            skipped.update(batch.faults)
             seen = train_step(engine, batch, step, steps, config)
             record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
             if checkpoints.due(step + 1) or step + 1 == stop:
                 checkpoints.save(engine, step + 1)
             clock = time.perf_counter()
+        _tell_what_was_skipped(skipped, stop, record)
         record.metrics(stop, _say_how_it_went(evaluate(engine, batches)))
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
         else:
             say(f"Stopped after step {stop} of {steps}, as stop_after asks: {_how_to_go_on(config)}.")
     world.close()
+
+
+def _read(config: Config) -> tuple[Shards, Components, Groups | None]:
+    shards = Shards.open(config.shards, config.reading, config.batches.window)
+    components = Components.load(config.components, shards)
+    return shards, components, read_groups(config.components, shards, config.batches.per_group)
 
 
 def _start_over(config: Config, checkpoints: Checkpoints, world: World) -> None:
@@ -140,7 +150,7 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
 
 def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
     """The health of the embeddings of the held-out videos; the same on every rank. Collective."""
-    batch = batches.held_out()
+    batch = batches.held_out
     engine.train(False)
     with torch.no_grad():
         audio, visual = engine.embed(batch.features)
@@ -161,12 +171,15 @@ def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
     )
 
 
-def _origin(config: Config, shards: Shards, steps: int) -> dict[str, Any]:
+def _origin(config: Config, shards: Shards, groups: Groups | None, steps: int) -> dict[str, Any]:
     """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
     parts = config.model_dump(
-        mode="json", include={"seed", "model", "loss", "engine", "batches"}, exclude={"loss": {"tile"}}
+        mode="json",
+        include={"seed", "model", "loss", "engine", "batches"},
+        exclude={"loss": {"tile"}, "batches": {"workers"}},
     )
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
+    digests |= {"groups": groups.digest} if groups else {}
     variants = {name: shards.manifest.features[name].variant for name in config.model.features}
     return {**digests, "variants": variants, "steps": steps, **parts}
 
@@ -184,6 +197,20 @@ def _say_how_it_went(found: dict[str, float]) -> dict[str, float]:
     if found:
         say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
     return found
+
+
+def _tell_what_was_skipped(mine: set[str], step: int, record: Record) -> None:
+    """Counts and lists the videos that any rank of this start skipped, each once. Collective.
+
+    Not the last thing a rank does: where gloo's thread lets go of what was gathered while Python ends, it aborts.
+    """
+    everyone: list[set[str]] = [set() for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, mine)
+    faults = sorted({fault for part in everyone for fault in part})
+    record.metrics(step, {"skipped_videos": len(faults)})
+    if faults:
+        record.text("skipped.txt", "\n".join(faults) + "\n")
+        say(f"Skipped {len(faults)} videos, which are listed in the run's skipped.txt. The first: {faults[0]}")
 
 
 def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dict[str, Any], record: Record) -> None:

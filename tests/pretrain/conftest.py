@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from graph.components import Components, seal
+from graph.groups import GROUPS, group_of_videos
 from launch.world import World
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
@@ -42,6 +43,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     digest = Shards.open(folder / "shards").manifest.digest
     (folder / "graph").mkdir()
     Components(scene_of, keys, digest, {"audio": 0.9, "visual": 0.9}).save(folder / "graph")
+    np.save(folder / "graph" / GROUPS, group_of_videos(scene_of))
     seal(folder / "graph", {"manifest": digest})
     return Planted(folder / "shards", folder / "graph")
 

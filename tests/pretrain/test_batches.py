@@ -1,11 +1,15 @@
 """Every rank reads its part of the same global batches, wherever the run stands."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
 
+from graph.components import seal
 from launch.refusal import Refusal
 from launch.world import World
-from pretrain.batches import Batches, BatchSettings
+from pretrain.batches import Batches, BatchSettings, read_groups
 
 NAMES = ("vggish", "resnet152", "r2plus1d_18")
 SETTINGS = BatchSettings(global_batch=10, held_out=8)
@@ -13,7 +17,12 @@ SETTINGS = BatchSettings(global_batch=10, held_out=8)
 
 def batches(planted, rank: int = 0, size: int = 1, seed: int = 0, settings: BatchSettings = SETTINGS) -> Batches:  # type: ignore[no-untyped-def]
     shards, components = planted.open()
-    return Batches(settings, shards, components, NAMES, World(rank, size, rank, torch.device("cpu"), seed))
+    groups = read_groups(planted.components, shards, settings.per_group)
+    return Batches(settings, shards, components, groups, NAMES, World(rank, size, rank, torch.device("cpu"), seed))
+
+
+def changed(**values: int) -> BatchSettings:
+    return BatchSettings(**SETTINGS.model_dump() | values)
 
 
 def test_the_parts_of_all_ranks_make_the_global_batch_of_one(planted) -> None:  # type: ignore[no-untyped-def]
@@ -31,7 +40,7 @@ def test_the_parts_of_all_ranks_make_the_global_batch_of_one(planted) -> None:  
 
 def test_an_epoch_holds_every_video_that_is_not_held_out_exactly_once(planted) -> None:  # type: ignore[no-untyped-def]
     read = batches(planted)
-    held = read.held_out().keys
+    held = read.held_out.keys
     assert len(held) == 8
     for epoch in (0, 1):
         steps = read.order.steps_per_epoch
@@ -47,8 +56,8 @@ def test_from_any_step_on_the_batches_are_those_of_a_run_that_never_stopped(plan
 
 def test_another_seed_gives_another_order_but_holds_out_the_same(planted) -> None:  # type: ignore[no-untyped-def]
     one, other = batches(planted), batches(planted, seed=1)
-    assert one.videos(0).tolist() != other.videos(0).tolist()
-    assert one.held_out().keys == other.held_out().keys
+    assert one.order.batch(0).tolist() != other.order.batch(0).tolist()
+    assert one.held_out.keys == other.held_out.keys
 
 
 def test_a_snippet_keeps_its_own_component_and_features(planted) -> None:  # type: ignore[no-untyped-def]
@@ -62,21 +71,66 @@ def test_a_snippet_keeps_its_own_component_and_features(planted) -> None:  # typ
 
 
 def test_no_more_than_a_fifth_is_held_out(planted) -> None:  # type: ignore[no-untyped-def]
-    read = batches(planted, settings=replace_held_out(1000))
-    assert (len(read.held_out().keys), read.order.videos) == (12, 49)
-    assert batches(planted, settings=replace_held_out(0)).held_out().ids.shape == (0, 10)
-
-
-def replace_held_out(count: int) -> BatchSettings:
-    return SETTINGS.model_copy(update={"held_out": count})
+    read = batches(planted, settings=changed(held_out=1000))
+    assert (len(read.held_out.keys), read.order.videos) == (12, 49)
+    assert batches(planted, settings=changed(held_out=0)).held_out.ids.shape == (0, 10)
 
 
 def test_a_feature_that_the_shards_lack_is_refused_by_name(planted) -> None:  # type: ignore[no-untyped-def]
     shards, components = planted.open()
     world = World(0, 1, 0, torch.device("cpu"), 0)
     with pytest.raises(Refusal, match="'clip' is not in"):
-        Batches(SETTINGS, shards, components, ("clip",), world)
+        Batches(SETTINGS, shards, components, None, ("clip",), world)
 
 
 def test_widths_come_from_the_manifest(planted) -> None:  # type: ignore[no-untyped-def]
     assert batches(planted).widths() == {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
+
+
+def test_loader_processes_read_what_a_rank_reads_by_itself(planted) -> None:  # type: ignore[no-untyped-def]
+    alone = [batch for _, batch in batches(planted, 1, 3).from_step(0, 8)]
+    helped = [batch for _, batch in batches(planted, 1, 3, settings=changed(workers=2)).from_step(0, 8)]
+    for one, other in zip(alone, helped, strict=True):
+        assert (one.keys, one.videos) == (other.keys, other.videos)
+        assert torch.equal(one.ids, other.ids)
+        assert all(torch.equal(one.features[name], other.features[name]) for name in NAMES)
+
+
+def test_a_window_limits_which_shards_a_step_reads(planted) -> None:  # type: ignore[no-untyped-def]
+    read = batches(planted, settings=changed(window=1, global_batch=5, held_out=1))
+    shards = planted.open()[0]
+    of_key = dict(zip(shards.keys, shards.shard_of.tolist(), strict=True))
+    touched = [{of_key[key] for key in batch.keys} for _, batch in read.from_step(0, read.order.steps_per_epoch)]
+    assert sum(len(each) > 1 for each in touched) <= 2  # three shards of 25, 25 and 11 videos meet twice
+    assert set().union(*touched) == {0, 1, 2}
+
+
+def test_videos_of_a_component_are_kept_together_and_held_out_ones_apart(planted) -> None:  # type: ignore[no-untyped-def]
+    shards = planted.open()[0]
+    groups = read_groups(planted.components, shards, per_group=5)
+    assert groups is not None
+    group_of = dict(zip(shards.keys, groups.ids.tolist(), strict=True))
+
+    def most(read: Batches) -> float:
+        """How many videos of a batch share a group with another on average: sum of squares of the groups' sizes."""
+        sizes = [Counter(group_of[key] for key in batch.keys) for _, batch in read.from_step(0, 10)]
+        return sum(n * n for each in sizes for n in each.values()) / sum(n for each in sizes for n in each.values())
+
+    kept, plain = batches(planted, settings=changed(per_group=5)), batches(planted)
+    assert most(kept) > 1.5 * most(plain)
+    epoch = [key for _, batch in kept.from_step(0, kept.order.steps_per_epoch) for key in batch.keys]
+    assert sorted([*epoch, *plain.held_out.keys]) == sorted(shards.keys)
+
+
+def test_a_graph_without_groups_is_refused_only_where_they_are_asked_for(planted, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shards, components = planted.open()
+    components.save(tmp_path)
+    seal(tmp_path, {"manifest": shards.manifest.digest})
+    assert read_groups(tmp_path, shards, per_group=1) is None
+    with pytest.raises(Refusal, match=r"checksum of 'groups\.npy'"):
+        read_groups(tmp_path, shards, per_group=2)
+
+
+def test_more_videos_of_a_group_than_a_step_has_are_refused() -> None:
+    with pytest.raises(Refusal, match="per_group must be at most global_batch, but 11 > 10"):
+        changed(per_group=11)

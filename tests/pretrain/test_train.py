@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from graph.groups import GROUPS
 from launch.refusal import Refusal
+from launch.tracking import Tracking
 from launch.world import World
 from pretrain.model import describe_encoder, load_encoder
 from pretrain.train import Config, main
+from shards.groups import Groups
+from tests.pretrain.conftest import VIDEOS
 
 STEPS = 6
 
@@ -129,6 +134,72 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_smaller_tiles(
     main(Config.model_validate(given | {"stop_after": 2}))
     main(Config.model_validate(given | {"stop_after": 1, "loss": {"tile": 64}}))
     assert "Resumed after step 2 from" in capsys.readouterr().out
+
+
+def test_the_number_of_loader_processes_changes_no_weight_and_refuses_no_resume(
+    planted, runs: Path, alone: World, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    batches = {"global_batch": 20, "window": 2, "per_group": 3}
+    for name, workers in (("alone", (0, 0)), ("helped", (2, 1))):
+        given = chosen(planted, runs, tmp_path / name)
+        for number, stop in zip(workers, (4, None), strict=True):
+            main(Config.model_validate(given | {"batches": batches | {"workers": number}, "stop_after": stop}))
+    expected, found = weights(tmp_path / "alone"), weights(tmp_path / "helped")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    provenance = describe_encoder(tmp_path / "helped" / "encoder").provenance
+    groups = Groups.read(planted.components / GROUPS, VIDEOS, 3)
+    assert provenance["groups"] == groups.digest
+    assert provenance["batches"] == batches | {"held_out": 64}
+
+
+@pytest.mark.parametrize(("change", "name"), [({"window": 1}, "batches.window"), ({"per_group": 2}, "groups")])
+def test_another_order_does_not_resume(
+    planted, runs: Path, alone: World, tmp_path: Path, change: dict[str, int], name: str
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path)
+    main(Config.model_validate(given | {"stop_after": 2}))
+    with pytest.raises(Refusal, match=f"'{name}' is"):
+        main(Config.model_validate(given | {"batches": given["batches"] | change}))
+
+
+def test_skipped_videos_of_all_ranks_are_counted_and_listed_once(
+    planted, runs: Path, folder: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    shards = shutil.copytree(planted.shards, tmp_path / "damaged")
+    bad = [damage(shards, "video007_0_10"), damage(shards, "video030_0_10")]
+    given = chosen(planted, runs, tmp_path / "out") | {"shards": shards, "reading": {"on_bad": "skip"}}
+    said = launch_two(given | {"tracking": {"root": runs, "experiment": "damaged"}}, folder / "extensions")
+    assert "Skipped 2 videos, which are listed in the run's skipped.txt." in said
+    client = MlflowClient(Tracking(root=runs).uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("damaged").experiment_id])
+    assert run.data.metrics["skipped_videos"] == 2
+    path = client.download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
+    told = Path(path).read_text().splitlines()
+    assert len(told) == 2
+    assert all(key in line for key, line in zip(bad, told, strict=True))
+
+
+def test_a_run_that_meets_no_bad_video_says_that_it_skipped_none(
+    planted, runs: Path, alone: World, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path) | {"steps": 1, "tracking": {"root": runs, "experiment": "whole"}}
+    main(Config.model_validate(given))
+    client = MlflowClient(Tracking(root=runs).uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("whole").experiment_id])
+    assert run.data.metrics["skipped_videos"] == 0
+    assert "skipped.txt" not in [each.path for each in client.list_artifacts(run.info.run_id)]
+
+
+def damage(folder: Path, key: str) -> str:
+    """Flips a byte inside a video."""
+    for tar in folder.glob("*.tar"):
+        content = bytearray(tar.read_bytes())
+        at = content.find(key.encode())
+        if at >= 0:
+            content[at + 512 + 600] ^= 1
+            tar.write_bytes(content)
+            return key
+    raise AssertionError(f"no {key} in {folder}")
 
 
 def test_a_run_that_starts_over_leaves_no_encoder_of_the_one_before(
