@@ -2,6 +2,8 @@
 # make demo-full   the same at full size: hours on two cores
 # make test        every test
 # make check       ruff, mypy, import-linter
+# make bench-shards  videos a second read from shards, beside stock WebDataset; the last line is JSON
+# make soak-shards   twenty kills of readers, each resumed on another number of ranks; the last line is JSON
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
@@ -16,7 +18,7 @@ RUNS ?= runs
 BIN := .venv/bin
 READY := .venv/.installed-with-faiss-$(FAISS)
 
-.PHONY: install demo demo-full test check ui
+.PHONY: install demo demo-full test check bench-shards soak-shards ui
 
 install: $(READY)
 
@@ -44,6 +46,12 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-shards: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.bench_shards
+
+soak-shards: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.soak_shards
 
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)

@@ -109,7 +109,7 @@ def rate(side: str, folder: Path) -> float:
 
 def peak_mib(folder: Path) -> float:
     """The peak memory of a fresh process that reads the whole set both ways, in MiB."""
-    command = [sys.executable, __file__, "--read", str(folder)]
+    command = [sys.executable, "-m", "tests.bench.bench_shards", "--read", str(folder)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
