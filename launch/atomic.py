@@ -81,12 +81,13 @@ def resumable_folder(path: Path, plan: Mapping[str, str], replace: bool = False)
         try:
             if old.exists() and not path.exists():  # killed between the two renames
                 os.replace(old, path)
+            shutil.rmtree(old, ignore_errors=True)
             _check_target(path, replace)
             unfinished = _unfinished(part, plan)
             yield unfinished
             _check_target(path, replace)
             _into_place(unfinished.result, path, old)
-            shutil.rmtree(part)
+            shutil.rmtree(part, ignore_errors=True)
         finally:
             if not any(part.glob("*/notes/*")):
                 shutil.rmtree(part, ignore_errors=True)
@@ -95,22 +96,36 @@ def resumable_folder(path: Path, plan: Mapping[str, str], replace: bool = False)
 @contextmanager
 def _locked(part: Path) -> Iterator[None]:
     """Holds the lock in a folder, which is made if need be; Refusal when another process holds it."""
-    while True:
+    lock = None
+    while lock is None:
         part.mkdir(exist_ok=True)
-        with (part / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Refusal(
-                    f"A folder must be made by one process at a time, but another is at work in '{part}': "
-                    "wait for it, or give another --out."
-                ) from None
-            if not os.path.exists(part / "lock") or not os.path.samestat(
-                os.stat(part / "lock"), os.fstat(lock.fileno())
-            ):
-                continue  # its holder finished, and took the folder away
-            yield
-            return
+        lock = _lock(part / "lock")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(file: Path) -> int | None:
+    """The descriptor of the locked file; None when its holder finished just now, and took the folder away."""
+    try:
+        lock = os.open(file, os.O_CREAT | os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.stat(file), os.fstat(lock)):
+            return lock
+    except BlockingIOError:
+        os.close(lock)
+        raise Refusal(
+            f"A folder must be made by one process at a time, but another is at work in '{file.parent}': "
+            "wait for it, or give another --out."
+        ) from None
+    except FileNotFoundError:
+        pass
+    os.close(lock)
+    return None
 
 
 def _unfinished(part: Path, plan: Mapping[str, str]) -> Unfinished:

@@ -161,11 +161,11 @@ def test_a_lock_whose_folder_went_with_its_holder_is_not_taken_for_the_next(
 ) -> None:
     part, real = tmp_path / ".folder.part", fcntl.flock
 
-    def holder_finishes_first(lock: object, how: int) -> None:
+    def holder_finishes_first(lock: int, how: int) -> None:
         monkeypatch.setattr(fcntl, "flock", real)
         (part / "lock").unlink()
         part.rmdir()
-        real(lock, how)  # type: ignore[arg-type]
+        real(lock, how)
 
     monkeypatch.setattr(fcntl, "flock", holder_finishes_first)
     with resumable_folder(tmp_path / "folder", {}), (part / "lock").open("w") as lock, pytest.raises(BlockingIOError):
@@ -203,6 +203,19 @@ def test_a_kill_between_the_two_renames_costs_neither_the_old_nor_the_new(tmp_pa
     with resumable_folder(tmp_path / "folder", {"width": "1"}, replace=True):
         pass
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["first.json"]
+
+
+def test_a_kill_after_both_renames_leaves_nothing_for_the_next_to_stumble_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".folder.part" / "old").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "new.json").touch()
+    with resumable_folder(tmp_path / "folder", {}, replace=True) as unfinished:
+        (unfinished.result / "newer.json").touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["newer.json"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+    assert capsys.readouterr().out == ""
 
 
 def _leave_half(target: Path, plan: dict[str, str]) -> None:

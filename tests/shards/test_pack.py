@@ -274,7 +274,7 @@ def test_the_same_corpus_gives_the_same_shards(corpus: Path, runs: Path) -> None
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    kinds = (".tar", ".json")
+    kinds = (".tar", ".json", ".safetensors")
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix in kinds}
 
 

@@ -79,7 +79,7 @@ def start(feats: Path, out: Path, runs: Path, tracked: bool = False) -> subproce
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".tar", ".json")}
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
 def notes(out: Path) -> list[Path]:
