@@ -31,7 +31,7 @@ class Stage:
 
 _LIST = (
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
-    Stage("pack", "shards.pack", "folders of .npy features → WebDataset shards"),
+    Stage("pack", "shards.pack", "features (.npy folders, TFRecords, tars) → WebDataset shards"),
     Stage("verify", "shards.verify", "checks shards against their manifest, and tells what their values look like"),
     Stage("graph", "graph.build", "shards → similarity forests and components"),
     Stage("pretrain", "pretrain.train", "shards, components → cross-modal encoder", distributed=True),

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Float
 
-from shards.sources.arrays import VGGISH, variant_of
+from shards.sources.arrays import DEQUANTISED, SIGNED, VGGISH, variant_of
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,15 @@ def table(looks: dict[str, Looks], declared: dict[str, str]) -> list[str]:
                 f"{found.least:.4g}",
                 f"{found.most:.4g}",
                 declared[name] or "-",
-                ", ".join(sorted(each.variants)) or "-",
+                _looks(declared[name], each.variants),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _looks(declared: str, variants: frozenset[str]) -> str:
+    """What a feature looks like; values that were quantised and are values again look signed."""
+    if declared == DEQUANTISED and variants == {SIGNED}:
+        return declared
+    return ", ".join(sorted(variants)) or "-"

@@ -41,7 +41,9 @@ def walk(path: Path, most: int | None = None) -> Iterator[Member]:
             tar.members = []  # type: ignore[attr-defined]  # it would keep every header it has met
             _check_member(path, info, length, most)
             if info.name in seen:
-                raise Refusal(f"A member's name must be unique, but '{path}' holds '{info.name}' twice: pack again.")
+                raise Refusal(
+                    f"A member's name must be unique, but '{path}' holds '{info.name}' twice: make the shard anew."
+                )
             seen.add(info.name)
             yield Member(info.name, info.offset_data, info.size)
         end = tar.offset
@@ -50,7 +52,7 @@ def walk(path: Path, most: int | None = None) -> Iterator[Member]:
 
 def damaged(path: Path, found: str) -> Refusal:
     """The sentence for a container that cannot be trusted."""
-    return Refusal(f"A shard must be a whole tar, but '{path}' {found}: copy it again, or pack again.")
+    return Refusal(f"A shard must be a whole tar, but '{path}' {found}: copy it again, or make it anew.")
 
 
 @contextmanager
@@ -86,7 +88,9 @@ def _check_member(path: Path, info: tarfile.TarInfo, length: int, most: int | No
     parts = info.name.split("/")
     if not info.isreg() or info.issparse():
         kind = "a link" if info.islnk() or info.issym() else "a directory" if info.isdir() else "no plain file"
-        raise Refusal(f"A shard's members must be plain files, but '{info.name}' in '{path}' is {kind}: pack again.")
+        raise Refusal(
+            f"A shard's members must be plain files, but '{info.name}' in '{path}' is {kind}: make the shard anew."
+        )
     if info.name.startswith("/") or ".." in parts:
         raise Refusal(
             f"A member's name must stay inside its shard, but '{path}' holds '{info.name}': do not use this shard."
@@ -96,7 +100,7 @@ def _check_member(path: Path, info: tarfile.TarInfo, length: int, most: int | No
     if most is not None and info.size > most:
         raise Refusal(
             f"A member must not be larger than its features, but '{info.name}' in '{path}' has {info.size} bytes where "
-            f"{most} are the most: pack again."
+            f"{most} are the most: make the shard anew."
         )
 
 

@@ -51,7 +51,7 @@ def test_what_gnu_tar_writes_is_a_whole_tar(tmp_path: Path) -> None:
 def test_a_cut_inside_a_header_is_told_by_its_byte(path: Path) -> None:
     second = headers(path)[1].offset
     truncate(path, second + 100)
-    refused(path, rf"cut inside the header at byte {second}: copy it again, or pack again")
+    refused(path, rf"cut inside the header at byte {second}: copy it again, or make it anew")
 
 
 def test_a_cut_between_two_samples_is_told(path: Path) -> None:
