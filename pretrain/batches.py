@@ -37,7 +37,9 @@ class BatchSettings(Settings):
     per_group: int = Field(
         1, ge=1, description="videos that share a component and are kept in one step; 1 leaves it to chance"
     )
-    workers: int = Field(0, ge=0, description="loader processes of each rank; 0: a rank reads by itself, when it needs")
+    workers: int = Field(
+        0, ge=0, description="processes of each rank that read ahead; 0: it reads by itself, which costs less in all"
+    )
 
     @model_validator(mode="after")
     def _groups_fit_into_a_batch(self) -> "BatchSettings":
