@@ -44,7 +44,8 @@ class HostCache:
         patience: float = PATIENCE,
     ) -> None:
         self.location, self.manifest, self.tries, self.connections = location, manifest, tries, connections
-        self.window, self.patience, self._root = most - 1, patience, root
+        self.window = self.at_once = most - 1
+        self.patience, self._root = patience, root
         name = hashlib.sha256(f"{location}\n{manifest.digest}".encode()).hexdigest()
         self.folder = root.expanduser().absolute() / name
         self._share: Share | None = None

@@ -15,6 +15,9 @@ from shards.manifest import Manifest, Shard
 class Files(Protocol):
     """The tars of a set by number, whole and checked."""
 
+    at_once: int
+    """How many tars may be open at the same time."""
+
     @contextmanager
     def opened(self, number: int) -> Iterator[tuple[int, Path]]:
         """A file descriptor to read a tar at any offset, and what to call it; may wait until it is there."""
@@ -29,8 +32,8 @@ class Files(Protocol):
 class Folder:
     """The tars of a local folder. Raises Refusal at once for one that is missing or of another size."""
 
-    OPEN = 64
-    """Descriptors kept open; a set can have thousands of tars."""
+    at_once = 64
+    """Descriptors are kept open, but of so many tars only: a set can have thousands."""
 
     def __init__(self, folder: Path, manifest: Manifest, most: int) -> None:
         self._folder, self._shards, self._most = folder, manifest.shards, most
@@ -46,7 +49,7 @@ class Folder:
         if number not in self._descriptors:
             self._descriptors[number] = _open(path, self._shards[number])
         self._descriptors.move_to_end(number)
-        while len(self._descriptors) > self.OPEN:
+        while len(self._descriptors) > self.at_once:
             os.close(self._descriptors.popitem(last=False)[1])
         yield self._descriptors[number], path
 

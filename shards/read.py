@@ -5,10 +5,12 @@ A video is read by one call straight into the rows of a batch, and the digest of
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -28,6 +30,19 @@ from shards.schema import SECONDS, Video
 from shards.sets import find_sets, read_manifest
 from shards.stream import stream
 
+LEAST = 32
+"""Videos for which a thread is worth its start."""
+
+
+class Job(NamedTuple):
+    """Videos of one open shard to be read: their places in it, and the rows of the batch where they go."""
+
+    members: Members
+    descriptor: int
+    path: Path
+    places: list[int]
+    rows: list[int]
+
 
 class ReadSettings(Settings):
     """How shards are read, and what happens to a video that cannot be."""
@@ -41,6 +56,9 @@ class ReadSettings(Settings):
     )
     tries: int = Field(8, ge=1, description="tries for each block that is fetched, with growing pauses between")
     connections: int = Field(4, ge=1, description="shards fetched at the same time by one reader")
+    threads: int = Field(
+        2, ge=1, description="threads of a process that share a batch; they wait for memory, not for each other"
+    )
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,10 @@ class Shards:
     def _first(self) -> Int64[np.ndarray, " shard"]:
         """The place of the first video of each shard."""
         return np.concatenate([[0], np.cumsum(self.manifest.counts)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.settings.threads, "reading")
 
     def prepare(self, numbers: Collection[int], position: int) -> None:
         """Tells which shards this reader needs from now on, and how far in the order it is: work for remote sets."""
@@ -180,17 +202,38 @@ class Shards:
         return self._members[number]
 
     def _batch(self, places: Int64[np.ndarray, " video"], arrays: Mapping[str, np.ndarray]) -> Rows:
-        """Reads shard by shard, so that each is opened once."""
-        target, faults = Target(self.layout, arrays), dict[int, str]()
+        """Reads shard by shard, so that each is opened once, and so many at a time as may be open."""
         numbers = self.shard_of[places]
-        inside = places - self._first[numbers]
-        for number in dict.fromkeys(numbers.tolist()):
-            rows = np.flatnonzero(numbers == number)
-            with self._files.opened(number) as (descriptor, path):
-                faults |= self._shard(number).read(descriptor, path, inside[rows].tolist(), target, rows.tolist())
+        by_shard = np.argsort(numbers, kind="stable")
+        runs = np.split(by_shard, np.flatnonzero(np.diff(numbers[by_shard])) + 1) if len(places) else []
+        faults = dict[int, str]()
+        for start in range(0, len(runs), self._files.at_once):
+            with ExitStack() as stack:
+                jobs = [self._job(places, rows, stack) for rows in runs[start : start + self._files.at_once]]
+                faults |= self._share_out(jobs, arrays)
         kept = np.setdiff1d(np.arange(len(places)), list(faults)) if faults else slice(len(places))
         features = {name: array[kept] for name, array in arrays.items()}
         return Rows(places[kept], features, tuple(faults[row] for row in sorted(faults)))
+
+    def _job(self, places: Int64[np.ndarray, " video"], rows: Int64[np.ndarray, " row"], stack: ExitStack) -> Job:
+        """What is to be read of one shard, which stays open as long as the stack."""
+        number = int(self.shard_of[places[rows[0]]])
+        members = self._shard(number)
+        descriptor, path = stack.enter_context(self._files.opened(number))
+        return Job(members, descriptor, path, (places[rows] - self._first[number]).tolist(), rows.tolist())
+
+    def _share_out(self, jobs: Sequence[Job], arrays: Mapping[str, np.ndarray]) -> dict[int, str]:
+        """Reads all jobs, each thread every so-manieth video of each; row → fault of the bad ones."""
+        threads = max(min(self.settings.threads, sum(len(job.rows) for job in jobs) // LEAST), 1)
+
+        def share(thread: int) -> dict[int, str]:
+            target, mine, faults = Target(self.layout, arrays), slice(thread, None, threads), dict[int, str]()
+            for job in jobs:
+                faults |= job.members.read(job.descriptor, job.path, job.places[mine], target, job.rows[mine])
+            return faults
+
+        shares = self._pool.map(share, range(threads)) if threads > 1 else map(share, range(1))
+        return {row: fault for faults in shares for row, fault in faults.items()}
 
 
 def _or_skip(fault: str) -> str:
