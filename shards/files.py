@@ -1,4 +1,4 @@
-"""Where the tars of a shard set are: in a local folder (here), or fetched into a cache (`shards.cache`)."""
+"""Where the tars of a shard set are: in a local folder (here), or fetched into a cache (`shards.remote.cache`)."""
 
 import os
 from collections import OrderedDict
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from launch.refusal import Refusal
-from shards.index import Index, open_index
 from shards.manifest import Manifest, Shard
+from shards.tars.index import Index, open_index
 
 
 class Files(Protocol):

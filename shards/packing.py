@@ -15,11 +15,11 @@ from typing import Literal, TypeVar
 from launch.atomic import Unfinished, whole_file
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
-from shards.index import index_name
 from shards.manifest import SCHEMA, Shard
 from shards.schema import Feature, Video
 from shards.sources import BadVideo, Place, Reader, unreadable
 from shards.sources.join import Selection
+from shards.tars.index import index_name
 from shards.write import ShardWriter, open_shard
 
 Answer = TypeVar("Answer")

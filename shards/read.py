@@ -19,16 +19,16 @@ from pydantic import Field
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
-from shards.cache import HostCache
 from shards.files import Files, Folder
-from shards.layout import Layout
 from shards.location import check_environment, is_remote
 from shards.location import location as as_location
 from shards.manifest import Manifest
-from shards.member import Members, Target
+from shards.remote.cache import HostCache
 from shards.schema import SECONDS, Video
 from shards.sets import find_sets, read_manifest
-from shards.stream import stream
+from shards.tars.layout import Layout
+from shards.tars.member import Members, Target
+from shards.tars.stream import stream
 
 LEAST = 32
 """Videos for which a thread is worth its start."""

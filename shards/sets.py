@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from launch.refusal import Refusal
-from shards.fetch import Denied, Missing, fetch_bytes
 from shards.location import is_remote, join
 from shards.manifest import MOST, NAME, Manifest
+from shards.remote.fetch import Denied, Missing, fetch_bytes
 
 NAMES = ("train", "validation", "test", "unlabelled")
 """The sets that are looked for below a URL, which cannot be listed as a folder can."""

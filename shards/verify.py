@@ -17,18 +17,18 @@ from launch.crew import share_out
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
-from shards.cache import HostCache
 from shards.files import check_size
-from shards.index import Index, check_digest, index_name, key_of_member, member_digest
-from shards.layout import Layout
 from shards.location import Location, check_environment, is_remote
 from shards.manifest import Manifest, Shard
-from shards.member import decode
 from shards.read import ReadSettings
+from shards.remote.cache import HostCache
 from shards.schema import check_features
 from shards.sets import find_sets
 from shards.statistics import Looks, table, together
-from shards.tar import walk
+from shards.tars.index import Index, check_digest, index_name, key_of_member, member_digest
+from shards.tars.layout import Layout
+from shards.tars.member import decode
+from shards.tars.walk import walk
 
 
 class Config(Settings):

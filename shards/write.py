@@ -17,10 +17,10 @@ from safetensors.numpy import save
 from launch.atomic import whole_file, whole_folder
 from launch.digest import sha256_file
 from launch.refusal import Refusal
-from shards.index import Index, index_name, member_digest
-from shards.layout import SUFFIX
 from shards.manifest import Manifest, Shard
 from shards.schema import Feature, Video, check_features, check_key, stem_of
+from shards.tars.index import Index, index_name, member_digest
+from shards.tars.layout import SUFFIX
 
 
 class ShardWriter:

@@ -15,7 +15,7 @@ from launch.refusal import Refusal
 from shards.schema import Feature, check_key, key_of
 from shards.sources import Place, Source, Stamp, find_files, stamp_of
 from shards.sources.arrays import Spot, describe, load_array, per_second
-from shards.tar import walk
+from shards.tars.walk import walk
 
 SUFFIX = ".tar"
 ARRAY = ".npy"

@@ -134,7 +134,9 @@ def test_an_output_folder_with_files_is_refused_before_anything_is_read_unless_i
     config.out.mkdir()
     (config.out / "scores.json").write_text("mine")
     with pytest.raises(Refusal, match="holds files"):
-        train.main(config.model_copy(update={"shards": str(corpus.work / "nowhere"), "tables": corpus.work / "nowhere"}))
+        train.main(
+            config.model_copy(update={"shards": str(corpus.work / "nowhere"), "tables": corpus.work / "nowhere"})
+        )
     assert (config.out / "scores.json").read_text() == "mine"
     train.main(corpus.training(replace=True))
     assert (config.out / "scores.json").read_text() != "mine"

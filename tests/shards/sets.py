@@ -9,10 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from launch.digest import sha256_file
-from shards.index import index_name
 from shards.manifest import Manifest, Shard
 from shards.read import Shards
 from shards.schema import Feature, Video, stem_of
+from shards.tars.index import index_name
 from shards.write import Writer
 
 FEATURES = (Feature("vggish", 4, "raw", "test"), Feature("resnet152", 6, source="test"))

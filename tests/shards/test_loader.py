@@ -13,10 +13,10 @@ import torch
 from launch.refusal import Refusal
 from shards import loader
 from shards.groups import Groups
-from shards.index import index_name
 from shards.loader import Part, Parts
 from shards.order import Order
 from shards.read import ReadSettings, Shards
+from shards.tars.index import index_name
 from tests.shards.kill_trial import write_corpus
 
 NAMES = ("resnet152", "vggish")

@@ -6,8 +6,8 @@ import pytest
 
 import shards.sets
 from launch.refusal import Refusal
-from shards.fetch import Denied, Missing
 from shards.manifest import Manifest
+from shards.remote.fetch import Denied, Missing
 from shards.sets import find_sets
 
 EMPTY = Manifest({}, (), {})

@@ -16,7 +16,7 @@ import pytest
 
 from launch.refusal import Refusal
 from shards import fetch, store
-from shards.fetch import Denied, Missing, fetch_bytes, fetch_file
+from shards.remote.fetch import Denied, Missing, fetch_bytes, fetch_file
 from tests.shards.servers import CUT, HANG_UP, SECRET, SHORT, BucketServer, CuttingProxy, WebServer, s3, web
 
 SIZE = 9_000_001
@@ -199,7 +199,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def full(descriptor: int, data: memoryview) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shards.fetch.os.write", full)
+    monkeypatch.setattr("shards.remote.fetch.os.write", full)
     with pytest.raises(OSError, match="No space left"):
         get(f"{server.url}/000000.tar", tmp_path / "got", content)
     assert not list(tmp_path.iterdir())
@@ -238,7 +238,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_forked_process_fetches_with_connections_of_its_own(server: WebServer) -> None:
     script = (
         "import os, sys\n"
-        "from shards.fetch import fetch_bytes\n"
+        "from shards.remote.fetch import fetch_bytes\n"
         "assert fetch_bytes(sys.argv[1], 1, 9) == b'{}'\n"
         "child = os.fork()\n"
         "assert fetch_bytes(sys.argv[1], 1, 9) == b'{}'\n"
@@ -254,8 +254,8 @@ def test_a_forked_process_fetches_with_connections_of_its_own(server: WebServer)
 
 def test_pauses_grow_and_have_a_limit(monkeypatch: pytest.MonkeyPatch, server: WebServer) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("shards.fetch.time.sleep", slept.append)
-    monkeypatch.setattr("shards.fetch.random.uniform", lambda low, high: 1.0)
+    monkeypatch.setattr("shards.remote.fetch.time.sleep", slept.append)
+    monkeypatch.setattr("shards.remote.fetch.random.uniform", lambda low, high: 1.0)
     server.every = 500
     with pytest.raises(Refusal, match="failed 10 times"):
         fetch_bytes(f"{server.url}/manifest.json", 10, most=100)

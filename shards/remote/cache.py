@@ -22,12 +22,12 @@ from pathlib import Path
 
 from launch.atomic import whole_file
 from launch.refusal import Refusal
-from shards.fetch import fetch_bytes
-from shards.index import Index, index_name
-from shards.layout import Layout
 from shards.location import join
 from shards.manifest import Manifest
-from shards.share import PATIENCE, Share
+from shards.remote.fetch import fetch_bytes
+from shards.remote.share import PATIENCE, Share
+from shards.tars.index import Index, index_name
+from shards.tars.layout import Layout
 
 
 class HostCache:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from launch.refusal import Refusal
-from shards.index import DIGEST, Index, member_digest
-from shards.layout import Layout
 from shards.schema import Video, check_features
+from shards.tars.index import DIGEST, Index, member_digest
+from shards.tars.layout import Layout
 
 NEW, OURS, BAD = range(3)
 """What is known of a member: nothing yet (or: another program laid it out); its digest and layout fit; it is bad."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from launch.refusal import Refusal
 from shards.location import redacted
-from shards.store import BLOCK, Denied, Missing, cause, final, reader, size_of
+from shards.remote.store import BLOCK, Denied, Missing, cause, final, reader, size_of
 
 __all__ = ["PART", "Denied", "Missing", "Stopped", "fetch_bytes", "fetch_file", "fetch_into"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.refusal import Refusal
-from shards.tar import walk
+from shards.tars.walk import walk
 from tests.shards.sets import LINK, entry, member, overwrite, tar
 
 FIRST, SECOND = member("first_0_10"), member("second_0_10")

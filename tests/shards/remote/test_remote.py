@@ -13,11 +13,11 @@ import pytest
 
 from launch.refusal import Refusal
 from shards import store
-from shards.fetch import PART
-from shards.index import index_name
 from shards.read import ReadSettings, Shards, open_sets
-from shards.seats import deciding
-from tests.shards.remote_rank import WINDOW, digest, parts_of
+from shards.remote.fetch import PART
+from shards.remote.seats import deciding
+from shards.tars.index import index_name
+from tests.shards.remote.remote_rank import WINDOW, digest, parts_of
 from tests.shards.servers import CUT, HANG_UP, SECRET, WebServer, s3, tree, web
 from tests.shards.sets import write
 

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from shards.cache import HostCache
 from shards.manifest import Manifest
+from shards.remote.cache import HostCache
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from shards.index import Index, member_digest
-from shards.layout import SUFFIX
 from shards.schema import key_of
-from shards.tar import check_plain, damaged
+from shards.tars.index import Index, member_digest
+from shards.tars.layout import SUFFIX
+from shards.tars.walk import check_plain, damaged
 
 os.environ.setdefault("WDS_SECURE", "1")  # read by webdataset when it is imported: no shell, no unpickling
 from webdataset.tariterators import group_by_keys, tar_file_expander

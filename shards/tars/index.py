@@ -20,10 +20,10 @@ from launch.atomic import whole_file
 from launch.digest import sha256_file
 from launch.progress import say
 from launch.refusal import Refusal
-from shards.layout import SUFFIX
 from shards.manifest import Shard
 from shards.schema import check_key, key_of, stem_of
-from shards.tar import walk
+from shards.tars.layout import SUFFIX
+from shards.tars.walk import walk
 
 FORMAT = "soundsight-index-v1"
 DIGEST = 16

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launch.refusal import Refusal
-from shards.fetch import PART, Stopped, fetch_into
 from shards.location import join
 from shards.manifest import Shard
-from shards.seats import Resident, Seat, claims, deciding, hold, release, room
+from shards.remote.fetch import PART, Stopped, fetch_into
+from shards.remote.seats import Resident, Seat, claims, deciding, hold, release, room
 
 PATIENCE = 20.0
 """Seconds after which a reader may take any place that the leader does not need, and after which an idle one loses

@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.refusal import Refusal
-from shards.cache import HostCache
-from shards.fetch import PART, Missing
 from shards.manifest import Manifest, Shard
+from shards.remote.cache import HostCache
+from shards.remote.fetch import PART, Missing
+from shards.remote.seats import Claim, Resident, claims, deciding, room
 from shards.schema import Feature
-from shards.seats import Claim, Resident, claims, deciding, room
 from tests.shards.servers import WebServer, web
 
 SHARDS, WINDOW = 9, 3
@@ -354,7 +354,7 @@ def test_a_cache_that_cannot_be_written_is_refused_with_its_folder(
     def full(descriptor: int, data: memoryview) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shards.fetch.os.write", full)
+    monkeypatch.setattr("shards.remote.fetch.os.write", full)
     cache = make()
     with pytest.raises(Refusal, match="gives 'No space left on device': free some space there"):
         read(cache, 0)
@@ -382,7 +382,7 @@ def test_a_cache_that_is_dropped_gives_its_seat_back(served: Path, server: WebSe
 def test_a_process_ends_at_once_though_a_fetch_is_under_way(server: WebServer, served: Path, make: Make) -> None:
     cache, server.slow = make(), 5
     script = (
-        "import sys\nimport time\nfrom pathlib import Path\nfrom shards.cache import HostCache\n"
+        "import sys\nimport time\nfrom pathlib import Path\nfrom shards.remote.cache import HostCache\n"
         "from shards.manifest import Manifest\n"
         "cache = HostCache(sys.argv[1], Manifest.read(Path(sys.argv[2])), Path(sys.argv[3]), 4, 3, 2)\n"
         "cache.prepare([0, 1], 0)\n"

@@ -127,7 +127,7 @@ def _made(scheme: str, process: int) -> Any:
             "a local folder."
         ) from None
     if scheme == "s3":
-        system.retries = 1  # a block is tried again by shards.fetch, and nowhere else
+        system.retries = 1  # a block is tried again by shards.remote.fetch, and nowhere else
     return system
 
 

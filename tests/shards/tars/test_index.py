@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from launch.refusal import Refusal
-from shards.index import Index, index_name, open_index
 from shards.manifest import Manifest, Shard
 from shards.read import Shards
+from shards.tars.index import Index, index_name, open_index
 from tests.shards.sets import KEYS, member, overwrite, sealed, tar, write
 
 MOST = 1 << 20
