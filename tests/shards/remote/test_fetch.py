@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from launch.refusal import Refusal
-from shards import fetch, store
+from shards.remote import fetch, store
 from shards.remote.fetch import Denied, Missing, fetch_bytes, fetch_file
 from tests.shards.servers import CUT, HANG_UP, SECRET, SHORT, BucketServer, CuttingProxy, WebServer, s3, web
 

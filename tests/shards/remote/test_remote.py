@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from launch.refusal import Refusal
-from shards import store
 from shards.read import ReadSettings, Shards, open_sets
+from shards.remote import store
 from shards.remote.fetch import PART
 from shards.remote.seats import deciding
 from shards.tars.index import index_name
