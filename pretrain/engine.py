@@ -83,7 +83,9 @@ class Engine:
         self, features: Mapping[str, Float[Tensor, "video second feature"]]
     ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
         """The audio and visual embeddings of this rank's videos, not normalised; dropout is on in training only."""
-        audio, visual = self._engine({name: array.to(self.world.device) for name, array in features.items()})
+        audio, visual = self._engine(
+            {name: array.to(self.world.device, non_blocking=True) for name, array in features.items()}
+        )
         return audio, visual
 
     def step(self, loss: Float[Tensor, ""], rate: float) -> None:

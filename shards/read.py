@@ -5,12 +5,11 @@ A video is read by one call straight into the rows of a batch, and the digest of
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -27,21 +26,9 @@ from shards.remote.cache import HostCache
 from shards.schema import SECONDS, Video
 from shards.sets import find_sets, read_manifest
 from shards.tars.layout import Layout
-from shards.tars.member import Members, Target
+from shards.tars.member import Members
 from shards.tars.stream import stream
-
-LEAST = 32
-"""Videos for which a thread is worth its start."""
-
-
-class Job(NamedTuple):
-    """Videos of one open shard to be read: their places in it, and the rows of the batch where they go."""
-
-    members: Members
-    descriptor: int
-    path: Path
-    places: list[int]
-    rows: list[int]
+from shards.tars.together import Job, Together
 
 
 class ReadSettings(Settings):
@@ -85,6 +72,7 @@ class Shards:
             else Folder(Path(location), manifest, self.layout.most)
         )
         self._members: dict[int, Members] = {}
+        self._together = Together(self.layout, settings.threads)
 
     @classmethod
     def open(cls, location: str | Path, settings: ReadSettings | None = None, window: int = 1) -> "Shards":
@@ -123,10 +111,6 @@ class Shards:
     def _first(self) -> Int64[np.ndarray, " shard"]:
         """The place of the first video of each shard."""
         return np.concatenate([[0], np.cumsum(self.manifest.counts)[:-1]]).astype(np.int64)
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.settings.threads, "reading")
 
     def prepare(self, numbers: Collection[int], position: int) -> None:
         """Tells which shards this reader needs from now on, and how far in the order it is: work for remote sets."""
@@ -210,7 +194,7 @@ class Shards:
         for start in range(0, len(runs), self._files.at_once):
             with ExitStack() as stack:
                 jobs = [self._job(places, rows, stack) for rows in runs[start : start + self._files.at_once]]
-                faults |= self._share_out(jobs, arrays)
+                faults |= self._together.read(jobs, arrays)
         kept = np.setdiff1d(np.arange(len(places)), list(faults)) if faults else slice(len(places))
         features = {name: array[kept] for name, array in arrays.items()}
         return Rows(places[kept], features, tuple(faults[row] for row in sorted(faults)))
@@ -221,19 +205,6 @@ class Shards:
         members = self._shard(number)
         descriptor, path = stack.enter_context(self._files.opened(number))
         return Job(members, descriptor, path, (places[rows] - self._first[number]).tolist(), rows.tolist())
-
-    def _share_out(self, jobs: Sequence[Job], arrays: Mapping[str, np.ndarray]) -> dict[int, str]:
-        """Reads all jobs, each thread every so-manieth video of each; row → fault of the bad ones."""
-        threads = max(min(self.settings.threads, sum(len(job.rows) for job in jobs) // LEAST), 1)
-
-        def share(thread: int) -> dict[int, str]:
-            target, mine, faults = Target(self.layout, arrays), slice(thread, None, threads), dict[int, str]()
-            for job in jobs:
-                faults |= job.members.read(job.descriptor, job.path, job.places[mine], target, job.rows[mine])
-            return faults
-
-        shares = self._pool.map(share, range(threads)) if threads > 1 else map(share, range(1))
-        return {row: fault for faults in shares for row, fault in faults.items()}
 
 
 def _or_skip(fault: str) -> str:
