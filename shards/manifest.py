@@ -7,16 +7,19 @@ sha256 of each shard, the features with their shapes, variants and sources, and 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from launch.atomic import whole_file
 from launch.digest import sha256_json
 from launch.refusal import Refusal
-from shards.schema import DTYPES, SECONDS, Feature
+from shards.schema import SECONDS, Feature, check_distinct
 
 NAME = "manifest.json"
 KIND = "wids-shard-index-v1"
@@ -24,6 +27,8 @@ SCHEMA = 2
 """Version of what this project adds to the index; another version is refused."""
 MOST = 1 << 26
 """Bytes a manifest may have; one of a million shards has a quarter of that."""
+LEAST = 1024
+"""Bytes of a tar that a video takes at least: a header and a block."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.tar")
 
 
@@ -101,29 +106,75 @@ class Manifest:
                 f"A manifest must have schema version {SCHEMA}, but '{place}' has {version!r}: "
                 "pack again with this version of the project."
             )
-        try:
-            manifest = cls._from_index(index, place)
-        except (KeyError, TypeError, ValueError) as error:
-            raise Refusal(
-                f"A manifest must be complete, but '{place}' lacks or misspells {error}: pack again."
-            ) from None
+        manifest = _parsed(index, place)
         if hashlib.sha256(text).hexdigest() != manifest.digest:
             raise Refusal(f"A manifest must be as it was written, but '{place}' was edited by hand: pack again.")
         return manifest
 
-    @classmethod
-    def _from_index(cls, index: Mapping[str, Any], place: str) -> "Manifest":
-        features = [_feature(entry) for entry in index["features"]]
-        shards = tuple(
-            Shard(entry["url"], entry["nsamples"], entry["filesize"], entry["sha256"]) for entry in index["shardlist"]
-        )
-        for shard in shards:
-            if not _FILE.fullmatch(shard.file):
-                raise Refusal(
-                    f"A shard's url in a manifest must be the name of a tar beside it, but '{place}' has "
-                    f"'{shard.file}', which is never opened: pack again."
-                )
-        return cls({feature.name: feature for feature in features}, shards, index["source"])
+
+class _Strict(BaseModel):
+    """What is believed of a manifest that somebody wrote: these fields, of these types, and no others."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Entry(_Strict):
+    url: str
+    nsamples: int = Field(ge=1, le=1 << 40)
+    filesize: int = Field(ge=1, le=1 << 60)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class _Described(_Strict):
+    name: str
+    dtype: Literal["float16", "float32"]
+    shape: Annotated[tuple[Literal[10], Annotated[int, Strict()]], Strict(False)]  # JSON has no tuples
+    variant: str
+    source: str
+
+
+class _Index(_Strict):
+    kind: str = Field(alias="__kind__", pattern=f"^{KIND}$")
+    wids_version: Literal[1]
+    soundsight: int
+    source: dict[str, Any]
+    features: list[_Described] = Field(min_length=1)
+    shardlist: list[_Entry] = Field(min_length=1)
+    seal: str
+
+
+def _parsed(index: object, place: str) -> Manifest:
+    """The manifest in an index that came from JSON; raises Refusal for whatever does not belong in it."""
+    try:
+        found = _Index.model_validate(index)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        at = ".".join(map(str, fault["loc"]))
+        raise Refusal(
+            f"A manifest must be complete, but '{at}' in '{place}' is not ({fault['msg'].lower()}): pack again."
+        ) from None
+    features = [Feature(each.name, each.shape[1], each.variant, each.source, each.dtype) for each in found.features]
+    check_distinct(features, f"'{place}'")
+    shards = tuple(Shard(each.url, each.nsamples, each.filesize, each.sha256) for each in found.shardlist)
+    _check_shards(shards, place)
+    return Manifest({feature.name: feature for feature in features}, shards, found.source)
+
+
+def _check_shards(shards: Sequence[Shard], place: str) -> None:
+    doubled = [name for name, count in Counter(shard.file for shard in shards).items() if count > 1]
+    if doubled:
+        raise Refusal(f"A shard must be once in a manifest, but '{place}' has '{doubled[0]}' twice: pack again.")
+    for shard in shards:
+        if not _FILE.fullmatch(shard.file):
+            raise Refusal(
+                f"A shard's url in a manifest must be the name of a tar beside it, but '{place}' has {shard.file!r}, "
+                "which is never opened: pack again."
+            )
+        if shard.videos * LEAST > shard.bytes:
+            raise Refusal(
+                f"A video takes at least {LEAST} bytes of a tar, but by '{place}' the {shard.bytes} of '{shard.file}' "
+                f"hold {shard.videos}: pack again."
+            )
 
 
 def _entry(shard: Shard) -> dict[str, Any]:
@@ -133,13 +184,6 @@ def _entry(shard: Shard) -> dict[str, Any]:
 def _described(feature: Feature) -> dict[str, Any]:
     entry = asdict(feature)
     return {"name": entry.pop("name"), "dtype": entry.pop("dtype"), "shape": [SECONDS, entry.pop("width")], **entry}
-
-
-def _feature(entry: Mapping[str, Any]) -> Feature:
-    seconds, width = entry["shape"]
-    if seconds != SECONDS or entry["dtype"] not in DTYPES:
-        raise ValueError(f"shape and dtype of '{entry['name']}', {entry['shape']} {entry['dtype']}")
-    return Feature(entry["name"], width, entry["variant"], entry["source"], entry["dtype"])
 
 
 def _nearby(folder: Path) -> str:

@@ -1,16 +1,16 @@
 """What a video is: its key, and its named features, one row a second."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from launch.refusal import Refusal
 
+WIDEST = 1 << 16
+"""Numbers a second that a feature may have; more is taken for a fault, since batches are made from it."""
 SECONDS = 10
 """Length of a video in seconds; every feature is stored with one row a second."""
-DTYPES = ("float16", "float32")
-"""How a feature may be stored."""
 MODALITIES = ("audio", "visual")
 """In the order in which they are stacked wherever both are."""
 
@@ -43,6 +43,32 @@ def check_key(key: str, place: str = "") -> None:
         found = f"{key!r} holds {bad[0]!r}" if bad else "an empty key was found"
         where = f" in {place}" if place else ""
         raise Refusal(f"A video's key must be printable and free of '/', but {found}{where}: rename the video.")
+
+
+def check_feature_name(name: str, place: str = "") -> None:
+    """Raises Refusal for a name that no feature can have: empty, with `/` or a control character, or safetensors' own."""
+    bad = [character for character in name if character == "/" or not character.isprintable()]
+    if not name or bad or name == "__metadata__":
+        where = f" in {place}" if place else ""
+        raise Refusal(
+            f"A feature's name must be printable, free of '/' and not '__metadata__', but {name!r} was found{where}: "
+            "rename the feature."
+        )
+
+
+def check_distinct(features: Sequence[Feature], place: str = "") -> None:
+    """Raises Refusal unless all features have sound names of their own, and widths from 1 to WIDEST."""
+    names = [feature.name for feature in features]
+    for feature in features:
+        check_feature_name(feature.name, place)
+        where = f" in {place}" if place else ""
+        if names.count(feature.name) > 1:
+            raise Refusal(f"A feature's name must be unique, but '{feature.name}' comes twice{where}: rename one.")
+        if not 1 <= feature.width <= WIDEST:
+            raise Refusal(
+                f"A feature must have 1 to {WIDEST} numbers a second, but '{feature.name}' has {feature.width}{where}: "
+                "extract it again."
+            )
 
 
 def stem_of(key: str) -> str:

@@ -18,7 +18,7 @@ from launch.atomic import whole_file, whole_folder
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.manifest import Manifest, Shard
-from shards.schema import Feature, Video, check_features, check_key, stem_of
+from shards.schema import Feature, Video, check_distinct, check_features, check_key, stem_of
 from shards.tars.index import Index, index_name, member_digest
 from shards.tars.layout import SUFFIX
 
@@ -93,7 +93,8 @@ class Writer:
             writer.add(video)
 
     Videos are stored in the order they are added, `videos_per_shard` a tar. Raises Refusal as `open_shard` does, for a
-    key that comes twice anywhere in the set, and for a folder that already holds something (unless `replace`).
+    key that comes twice anywhere in the set, for features without sound names and widths of their own, and for a folder
+    that already holds something (unless `replace`).
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Writer:
         videos_per_shard: int = 1000,
         replace: bool = False,
     ) -> None:
+        check_distinct(features)
         self._target, self._replace = folder, replace
         self._features = {feature.name: feature for feature in features}
         self._source, self._videos_per_shard = source, videos_per_shard
