@@ -27,8 +27,8 @@ SCHEMA = 2
 """Version of what this project adds to the index; another version is refused."""
 MOST = 1 << 26
 """Bytes a manifest may have; one of a million shards has a quarter of that."""
-LEAST = 1024
-"""Bytes of a tar that a video takes at least: a header and a block."""
+LEAST = 512
+"""Bytes of a tar that a video takes at least: a header."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.tar")
 
 

@@ -46,7 +46,7 @@ def check_key(key: str, place: str = "") -> None:
 
 
 def check_feature_name(name: str, place: str = "") -> None:
-    """Raises Refusal for a name that no feature can have: empty, with `/` or a control character, or safetensors' own."""
+    """Raises Refusal for a name that no feature can have: empty, with `/` or a control character, or `__metadata__`."""
     bad = [character for character in name if character == "/" or not character.isprintable()]
     if not name or bad or name == "__metadata__":
         where = f" in {place}" if place else ""

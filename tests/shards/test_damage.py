@@ -114,7 +114,7 @@ def test_a_missing_shard_is_named(folder: Path, read: Callable[[Shards], object]
         (lambda path: tar(path, [member(KEYS[0]), ("../x.safetensors", b"")]), "holds '../x.safetensors'"),
         (lambda path: tar(path, [member(KEYS[0])] * 2), "holds '-Ab_0_10.safetensors' twice"),
         (lambda path: tar(path, [member(KEYS[0]), member(KEYS[2])]), "'50%_1_11' is twice in '.*set'"),
-        (lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "is compressed with gzip"),
+        (lambda path: path.write_bytes(gzip.compress(path.read_bytes(), compresslevel=0)), "is compressed with gzip"),
         (
             lambda path: tar(path, [member(KEYS[0]), ("x_0_10.safetensors", b"\0" * (2 << 20))]),
             r"'x_0_10.safetensors' in .* has 2097152 bytes where \d+ are the most",
