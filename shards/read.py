@@ -72,6 +72,8 @@ class Shards:
             else Folder(Path(location), manifest, self.layout.most)
         )
         self._members: dict[int, Members] = {}
+        self.faults: list[str] = []
+        """One sentence for each video that `stream` has skipped so far."""
         self._together = Together(self.layout, settings.threads)
 
     @classmethod
@@ -140,6 +142,8 @@ class Shards:
         for name in names:
             self.check_feature(name)
         arrays = self.empty(len(places), names) if out is None else {name: out[name] for name in names}
+        for name, array in arrays.items():
+            self._check_array(name, array, len(places))
         rows = self._batch(np.asarray(places, np.int64), arrays)
         if rows.faults and self.settings.on_bad == "stop":
             raise Refusal(_or_skip(rows.faults[0]))
@@ -153,7 +157,7 @@ class Shards:
     def stream(self) -> Iterator[Video]:
         """Every video in stored order, read sequentially and grouped by webdataset.
 
-        A bad one raises Refusal, or with `on_bad = "skip"` is said and left out.
+        A bad one raises Refusal, or with `on_bad = "skip"` is said, added to `faults`, and left out.
         """
         for number in range(len(self.manifest.shards)):
             members = self._shard(number)
@@ -171,6 +175,14 @@ class Shards:
                 f"{', '.join(self.manifest.features)}: name one of these, or pack that feature."
             )
 
+    def _check_array(self, name: str, array: np.ndarray, videos: int) -> None:
+        feature = self.manifest.features[name]
+        if array.dtype != feature.dtype or array.shape[1:] != (SECONDS, feature.width) or len(array) < videos:
+            raise ValueError(
+                f"`out['{name}']` must be {feature.dtype} of shape (≥ {videos}, {SECONDS}, {feature.width}), but is "
+                f"{array.dtype} of shape {array.shape}."
+            )
+
     def _good(self, members: Members, path: Path, place: int, payload: bytes, whole: bool) -> Video | None:
         try:
             return members.video(path, place, payload, whole)
@@ -178,6 +190,7 @@ class Shards:
             if self.settings.on_bad == "stop":
                 raise Refusal(_or_skip(str(refusal))) from None
             say(f"Skipped: {refusal}")
+            self.faults.append(str(refusal))
             return None
 
     def _shard(self, number: int) -> Members:

@@ -73,11 +73,15 @@ class Checked:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Notes a refusal inside as a fault, and goes on after the block."""
+        """Notes a refusal, or an error of the disk, inside as a fault, and goes on after the block."""
         try:
             yield
         except Refusal as refusal:
             self.faults.append(str(refusal))
+        except OSError as error:
+            self.faults.append(
+                f"A shard must be readable, but '{error.filename or 'the disk'}' is not: {error.strerror}."
+            )
 
 
 @dataclass(frozen=True)

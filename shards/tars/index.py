@@ -62,9 +62,13 @@ class Index:
             return None
         if about != _about(shard, tensors):
             return None
-        index = cls._of_tensors(tensors)
-        index._check(path, shard)
-        return index
+        fault = _misfit(tensors, shard)
+        if fault:
+            raise Refusal(
+                f"An offset index must fit its shard of {shard.videos} videos and {shard.bytes} bytes, but '{path}' "
+                f"{fault}: delete it, and it is made anew."
+            )
+        return cls(_names(tensors["names"]), tensors["start"], tensors["size"], tensors["digest"])
 
     @classmethod
     def build(cls, tar: Path, shard: Shard, most: int) -> "Index":
@@ -91,25 +95,9 @@ class Index:
         digest = np.frombuffer(b"".join(digests), np.uint8).reshape(len(keys), DIGEST)
         return cls(tuple(keys), np.array(start, np.int64), np.array(size, np.int64), digest)
 
-    @classmethod
-    def _of_tensors(cls, tensors: dict[str, np.ndarray]) -> "Index":
-        names = tensors["names"].tobytes().decode().split("\n")  # a key holds no control character
-        return cls(tuple(names), tensors["start"], tensors["size"], tensors["digest"])
-
     def _tensors(self) -> dict[str, np.ndarray]:
         names = np.frombuffer("\n".join(self.keys).encode(), np.uint8)
         return {"digest": self.digest, "names": names, "size": self.size, "start": self.start}
-
-    def _check(self, path: Path, shard: Shard) -> None:
-        lengths = {len(self.keys), len(self.start), len(self.size), len(self.digest)}
-        inside = (self.start >= 0) & (self.size >= 0) & (self.start + self.size <= shard.bytes)
-        if lengths != {shard.videos} or not inside.all():
-            bad = int(np.argmin(inside)) if lengths == {shard.videos} else None
-            found = f"puts '{self.keys[bad]}' outside it" if bad is not None else f"lists {sorted(lengths)} videos"
-            raise Refusal(
-                f"An offset index must fit its shard of {shard.videos} videos and {shard.bytes} bytes, but '{path}' "
-                f"{found}: delete it, and it is made anew."
-            )
 
 
 def open_index(tar: Path, shard: Shard, most: int) -> Index:
@@ -155,14 +143,37 @@ def key_of_member(tar: Path, name: str) -> str:
     stem = name.removesuffix(SUFFIX)
     key = key_of(stem)
     if stem == name or "/" in name:
-        raise Refusal(f"A shard's members must be files <stem>{SUFFIX}, but '{tar}' holds '{name}': pack again.")
+        raise Refusal(f"A shard's members must be files <stem>{SUFFIX}, but '{tar}' holds {name!r}: pack again.")
     check_key(key, f"'{tar}'")
     if stem_of(key) != stem:
         raise Refusal(
             f"A member's stem must be its key with '%' and '.' escaped ('{stem_of(key)}'), since WebDataset splits "
-            f"names at the first dot, but '{tar}' holds '{name}': rename the member, or pack again."
+            f"names at the first dot, but '{tar}' holds {name!r}: rename the member, or pack again."
         )
     return key
+
+
+def _misfit(tensors: dict[str, np.ndarray], shard: Shard) -> str:
+    """What is wrong with the tensors of an index that says it is this shard's; nothing: ""."""
+    kinds = {"start": "int64", "size": "int64", "digest": "uint8", "names": "uint8"}
+    shapes = {"start": (shard.videos,), "size": (shard.videos,), "digest": (shard.videos, DIGEST)}
+    for name, kind in kinds.items():
+        found = tensors[name]
+        if found.dtype != kind or found.shape != shapes.get(name, found.shape):
+            return f"holds {found.dtype} of shape {found.shape} as '{name}'"
+    try:
+        keys = _names(tensors["names"])
+    except UnicodeDecodeError:
+        return "holds keys that are not UTF-8"
+    if len(keys) != shard.videos:
+        return f"lists {len(keys)} keys"
+    start, size = tensors["start"], tensors["size"]
+    inside = (start >= 0) & (size >= 0) & (size <= shard.bytes) & (start <= shard.bytes - size)
+    return "" if inside.all() else f"puts {keys[int(np.argmin(inside))]!r} outside it"
+
+
+def _names(names: np.ndarray) -> tuple[str, ...]:
+    return tuple(names.tobytes().decode().split("\n"))  # a key holds no control character
 
 
 def _about(shard: Shard, tensors: dict[str, np.ndarray]) -> str:

@@ -1,7 +1,7 @@
 """Videos of several open tars, read together into the rows of a batch by a few threads."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +38,9 @@ class Together:
             return self._share(jobs, arrays, slice(None))
         self._pool = self._pool or ThreadPoolExecutor(self._threads, "reading")
         parts = [slice(thread, None, threads) for thread in range(threads)]
-        shares = self._pool.map(lambda part: self._share(jobs, arrays, part), parts)
-        return {row: fault for faults in shares for row, fault in faults.items()}
+        shares = [self._pool.submit(self._share, jobs, arrays, part) for part in parts]
+        wait(shares)  # all of them, even if one fails: the caller closes what they read from
+        return {row: fault for share in shares for row, fault in share.result().items()}
 
     def _share(self, jobs: Sequence[Job], arrays: Mapping[str, np.ndarray], part: slice) -> dict[int, str]:
         target, faults = Target(self._layout, arrays), dict[int, str]()

@@ -42,7 +42,7 @@ def walk(path: Path, most: int | None = None) -> Iterator[Member]:
             _check_member(path, info, length, most)
             if info.name in seen:
                 raise Refusal(
-                    f"A member's name must be unique, but '{path}' holds '{info.name}' twice: make the shard anew."
+                    f"A member's name must be unique, but '{path}' holds {info.name!r} twice: make the shard anew."
                 )
             seen.add(info.name)
             yield Member(info.name, info.offset_data, info.size)
@@ -89,17 +89,17 @@ def _check_member(path: Path, info: tarfile.TarInfo, length: int, most: int | No
     if not info.isreg() or info.issparse():
         kind = "a link" if info.islnk() or info.issym() else "a directory" if info.isdir() else "no plain file"
         raise Refusal(
-            f"A shard's members must be plain files, but '{info.name}' in '{path}' is {kind}: make the shard anew."
+            f"A shard's members must be plain files, but {info.name!r} in '{path}' is {kind}: make the shard anew."
         )
     if info.name.startswith("/") or ".." in parts:
         raise Refusal(
-            f"A member's name must stay inside its shard, but '{path}' holds '{info.name}': do not use this shard."
+            f"A member's name must stay inside its shard, but '{path}' holds {info.name!r}: do not use this shard."
         )
     if info.offset_data + info.size > length:
-        raise damaged(path, f"ends inside member '{info.name}', which claims {info.size} bytes")
+        raise damaged(path, f"ends inside member {info.name!r}, which claims {info.size} bytes")
     if most is not None and info.size > most:
         raise Refusal(
-            f"A member must not be larger than its features, but '{info.name}' in '{path}' has {info.size} bytes where "
+            f"A member must not be larger than its features, but {info.name!r} in '{path}' has {info.size} bytes where "
             f"{most} are the most: make the shard anew."
         )
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from launch.refusal import Refusal
-from shards.read import Shards, open_sets
+from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import Video, check_key, key_of, stem_of
 from shards.write import Writer
-from tests.shards.sets import FEATURES, KEYS, sealed, tar, video, write
+from tests.shards.sets import FEATURES, KEYS, overwrite, sealed, tar, video, write
 
 NAMES = [feature.name for feature in FEATURES]
 
@@ -72,6 +72,31 @@ def test_a_batch_is_read_into_the_arrays_that_are_given(tmp_path: Path) -> None:
     for name in NAMES:
         assert np.shares_memory(batch.features[name], out[name])
         np.testing.assert_array_equal(out[name][1], shards.read(3).features[name])
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 10, 4), np.float32), np.zeros((1, 10, 4), np.float16), np.zeros((4, 10, 5), np.float16)]
+)
+def test_arrays_of_another_type_or_shape_are_refused(tmp_path: Path, wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"must be float16 of shape \(≥ 2, 10, 4\)"):
+        write(tmp_path / "set").batch([0, 1], ["vggish"], {"vggish": wrong})
+
+
+def test_threads_share_a_batch_and_its_faults(tmp_path: Path) -> None:
+    keys = tuple(f"{number}_0_10" for number in range(300))
+    whole = write(tmp_path / "set", keys, 3)  # more shards than may be open at a time
+    overwrite(tmp_path / "set" / "000003.tar", 700, b"\x3f\x3f")
+    order = np.random.default_rng(0).permutation(300)
+    read = [
+        Shards.open(tmp_path / "set", ReadSettings(threads=threads, on_bad="skip")).batch(order, NAMES)
+        for threads in (1, 2, 5)
+    ]
+    assert [len(rows.faults) for rows in read] == [1, 1, 1]
+    for rows in read:
+        assert rows.places.tolist() == [place for place in order if place != 9]
+        for row in (0, 100, 298):
+            expected = whole.read(int(rows.places[row])).features
+            np.testing.assert_array_equal(rows.features["vggish"][row], expected["vggish"])
 
 
 def test_a_member_that_another_program_laid_out_is_read_all_the_same(tmp_path: Path) -> None:

@@ -69,6 +69,20 @@ def test_the_command_ends_with_a_code_that_is_not_zero(folder: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
 
 
+def test_a_shard_that_the_disk_cannot_read_is_a_fault_beside_the_others(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path, *_: object) -> None:
+        if path.name == "000000.tar":
+            raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr("shards.verify.check_digest", broken)
+    (folder / "000001.tar").unlink()
+    found = faults(folder, capsys)
+    assert "000000.tar' is not: Input/output error" in found[0]
+    assert "000001.tar' is missing" in found[1]
+
+
 def test_values_that_are_not_finite_are_found(folder: Path, capsys: pytest.CaptureFixture) -> None:
     name, content = member(KEYS[0])
     tar(folder / "000000.tar", [(name, content[:-2] + np.array([np.nan], np.float16).tobytes()), member(KEYS[1])])

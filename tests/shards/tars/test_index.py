@@ -106,7 +106,24 @@ def test_an_index_that_points_outside_its_tar_is_refused_by_name(folder: Path) -
 def test_an_index_of_another_number_of_videos_is_refused_by_name(folder: Path) -> None:
     _, index, _ = first(folder)
     _changed(index, "start", np.array([512]))
-    with pytest.raises(Refusal, match=r"000000.index.safetensors' lists \[1, 2\] videos: delete it"):
+    with pytest.raises(Refusal, match=r"index.safetensors' holds int64 of shape \(1,\) as 'start': delete it"):
+        list(Shards.open(folder).keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("start", np.array([512.0, 2048.0]), "holds float64 of shape"),
+        ("digest", np.zeros((2, 8), np.uint8), r"holds uint8 of shape \(2, 8\) as 'digest'"),
+        ("names", np.frombuffer(b"\xff\xfe\n\xff", np.uint8), "holds keys that are not UTF-8"),
+        ("names", np.frombuffer(b"one", np.uint8), "lists 1 keys"),
+        ("size", np.array([1 << 62, 1]), "puts '-Ab_0_10' outside it"),
+    ],
+)
+def test_an_index_of_other_types_is_refused_by_name(folder: Path, name: str, values: np.ndarray, message: str) -> None:
+    _, index, _ = first(folder)
+    _changed(index, name, values)
+    with pytest.raises(Refusal, match=f"index.safetensors' {message}.*: delete it, and it is made anew"):
         list(Shards.open(folder).keys)
 
 
