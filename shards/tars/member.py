@@ -53,8 +53,7 @@ class Members:
 
     def __init__(self, index: Index, layout: Layout) -> None:
         self.index, self._layout = index, layout
-        self._starts: list[int] = index.start.tolist()
-        self._digests = index.digest.tobytes()
+        self._digests = _bytes(index.digest)
         self._known = bytearray(len(index.keys))
         self._faults: dict[int, str] = {}
 
@@ -62,12 +61,12 @@ class Members:
         self, descriptor: int, path: Path, places: Sequence[int], target: Target, rows: Sequence[int]
     ) -> dict[int, str]:
         """Reads videos, by their places in the shard, into rows; row → what is wrong with it, for the bad ones."""
-        faults, known, starts = dict[int, str](), self._known, self._starts
-        for place, row in zip(places, rows, strict=True):
+        faults, known = dict[int, str](), self._known
+        for place, start, row in zip(places, self.index.start[list(places)].tolist(), rows, strict=True):
             state = known[place]
-            if state == OURS and target.fill(descriptor, starts[place], row):
+            if state == OURS and target.fill(descriptor, start, row):
                 continue
-            if state == NEW and self._first(descriptor, place, target.whole(row)):
+            if state == NEW and self._first(descriptor, place, start, target.whole(row)):
                 known[place] = OURS
             elif fault := self._faults.get(place) or self._other(descriptor, path, place, target, row):
                 faults[row] = fault
@@ -83,9 +82,9 @@ class Members:
             )
         return decode(key, path, payload, self._layout)
 
-    def _first(self, descriptor: int, place: int, buffers: list[memoryview]) -> bool:
+    def _first(self, descriptor: int, place: int, start: int, buffers: list[memoryview]) -> bool:
         """Reads a member for the first time; whether it has its digest and our layout."""
-        os.preadv(descriptor, buffers, self._starts[place])
+        os.preadv(descriptor, buffers, start)
         digest = xxhash.xxh3_128(buffers[0])
         for buffer in buffers[1:]:
             digest.update(buffer)
@@ -94,7 +93,7 @@ class Members:
 
     def _other(self, descriptor: int, path: Path, place: int, target: Target, row: int) -> str | None:
         """Reads a member that another program laid out, or finds out what is wrong with it."""
-        payload = os.pread(descriptor, int(self.index.size[place]), self._starts[place])
+        payload = os.pread(descriptor, int(self.index.size[place]), int(self.index.start[place]))
         whole = member_digest(payload) == self._digests[place * DIGEST : (place + 1) * DIGEST]
         try:
             video = self.video(path, place, payload, whole)
