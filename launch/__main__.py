@@ -17,7 +17,8 @@ from launch.world import launched
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused."""
+    """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused, 1 when a process it shared
+    its work with died, 130 when it was interrupted."""
     arguments = [word for word in arguments if not word.startswith("--local_rank")]  # deepspeed's, if it stands by hand
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -28,6 +29,12 @@ def main(arguments: Sequence[str]) -> int:
         rank = os.environ.get("RANK", "0")
         print(f"Refused{'' if rank == '0' else f' on rank {rank}'}: {refusal}", file=sys.stderr, flush=True)
         return 2
+    except ChildProcessError as death:
+        print(f"Failed: {death}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr, flush=True)
+        return 130
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

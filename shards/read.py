@@ -221,7 +221,7 @@ class Shards:
 
 
 def _or_skip(fault: str) -> str:
-    return f"{fault.removesuffix('.')}, or go on without such videos (on_bad = 'skip')."
+    return f"{fault.removesuffix('.')}, or go on without such videos (--reading.on_bad skip)."
 
 
 def open_sets(location: str | Path, settings: ReadSettings | None = None) -> dict[str, Shards]:

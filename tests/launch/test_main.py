@@ -45,6 +45,25 @@ def test_every_stage_has_settings_with_a_description_each(name: str, capsys: pyt
     assert undescribed(config_class) == []
 
 
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        (Refusal("It must not."), 2, "Refused: It must not."),
+        (ChildProcessError("A process died."), 1, "Failed: A process died."),
+        (KeyboardInterrupt(), 130, "Interrupted."),
+    ],
+)
+def test_an_end_that_is_no_fault_of_the_program_is_one_sentence(
+    ending: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(name: str, arguments: list[str]) -> int:
+        raise ending
+
+    monkeypatch.setattr("launch.__main__._run", end)
+    assert main(["pack"]) == code
+    assert capsys.readouterr().err.strip() == said
+
+
 def undescribed(model: type[Settings]) -> list[str]:
     """The settings of a class, and of those it holds, that say nothing of what they mean."""
     inner = [

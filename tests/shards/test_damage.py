@@ -143,7 +143,7 @@ def flip_a_value(path: Path) -> None:
 @READERS
 def test_a_flipped_byte_is_found_at_its_first_use_and_named(folder: Path, read: Callable[[Shards], object]) -> None:
     flip_a_value(first(folder))
-    message = r"'AP0061o0Nvk_101.8_111.8' in .*000000.tar' has another: .* copy it again, .*on_bad = 'skip'"
+    message = r"'AP0061o0Nvk_101.8_111.8' in .*000000.tar' has another: .* copy it again, .*--reading.on_bad skip"
     with pytest.raises(Refusal, match=message):
         read(Shards.open(folder))
 
