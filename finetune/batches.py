@@ -45,6 +45,8 @@ class Split:
     truth: tuple[Bool[np.ndarray, "video category second"], Bool[np.ndarray, "video category second"]]
     """What is audible and what is visible; all False where a video was not annotated densely (training)."""
     shards: Shards
+    faults: tuple[str, ...] = ()
+    """One sentence for each video that the shards hold damaged."""
 
     @classmethod
     def load(
@@ -58,14 +60,20 @@ class Split:
     ) -> "Split":
         """The split `name` of the tables with these features of the shards.
 
-        Raises Refusal when videos of the table are not in the shards (unless `missing` is "skip"), and when none is.
+        Raises Refusal when videos of the table are not in the shards (unless `missing` is "skip"), and when none is
+        that can be read.
         """
         place = {key: index for index, key in enumerate(shards.keys)}
         wanted = tables.keys(name)
         keys = tuple(key for key in wanted if key in place)
         absent = tuple(key for key in wanted if key not in place)
         _check_missing(name, absent, keys, missing, shards)
-        whole, arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        whole, faults, arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        if not whole.any():
+            raise Refusal(
+                f"A split needs at least one video that can be read, but all {len(keys):,} of {name} in "
+                f"'{shards.location}' are bad ({faults[0]}): pack again."
+            )
         absent += tuple(key for key, good in zip(keys, whole, strict=True) if not good)
         keys = tuple(key for key, good in zip(keys, whole, strict=True) if good)
         return cls(
@@ -76,6 +84,7 @@ class Split:
             labels=torch.from_numpy(tables.weak_matrix(keys)).float().to(device),
             truth=tables.truth(keys),
             shards=shards,
+            faults=faults,
         )
 
     def __len__(self) -> int:
@@ -166,20 +175,25 @@ def _check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], sha
 
 def _read(
     shards: Shards, places: Int[np.ndarray, " video"], names: Sequence[str], what: str
-) -> tuple[Bool[np.ndarray, " video"], dict[str, Tensor]]:
-    """Which of the videos at these places are whole, and their features; read in stored order, so forward."""
+) -> tuple[Bool[np.ndarray, " video"], tuple[str, ...], dict[str, Tensor]]:
+    """Which of the videos at these places are whole, what ails the others, and the features of the whole ones.
+
+    They are read in stored order, so forward.
+    """
     described = {name: shards.manifest.features[name] for name in names}
     arrays = {name: np.empty((len(places), SECONDS, one.width), one.dtype) for name, one in described.items()}
-    forward, whole = np.argsort(places), np.zeros(len(places), bool)
+    forward, whole, faults = np.argsort(places), np.zeros(len(places), bool), list[str]()
     for rows in track(np.split(forward, range(READ, len(forward), READ)), what, unit="batch"):
         found = shards.batch(places[rows], names)
-        kept = rows[np.isin(places[rows], found.places)]
-        whole[kept] = True
+        read = rows[np.isin(places[rows], found.places)]
+        whole[read] = True
         for fault in found.faults:
             say(f"Skipped: {fault}")
+        faults.extend(found.faults)
         for name, values in found.features.items():
-            arrays[name][kept] = values
-    return whole, {name: torch.from_numpy(array if whole.all() else array[whole]) for name, array in arrays.items()}
+            arrays[name][read] = values
+    kept = {name: torch.from_numpy(array if whole.all() else array[whole]) for name, array in arrays.items()}
+    return whole, tuple(faults), kept
 
 
 def _check_missing(name: str, absent: tuple[str, ...], keys: tuple[str, ...], missing: Missing, shards: Shards) -> None:

@@ -60,6 +60,7 @@ def main(config: Config) -> None:
             config.shards, tables, names, wanted, config.missing, world.device, config.reading, features
         )
         record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
+        record.skipped(0, split.faults)
         judgement = judge(parser, split, config.protocol, config.batch)
         protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables))
         write(folder, judgement, protocol, config)

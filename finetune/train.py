@@ -74,6 +74,7 @@ def main(config: Config) -> None:
         ):
             train, validation = _read(config, world.device)
             record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in (train, validation)})
+            record.skipped(0, train.faults + validation.faults)
             trainer = Trainer.new(config, train, world.device)
             best = fit(trainer, train, validation, record)
             trainer.parser.load_state_dict(best.weights)

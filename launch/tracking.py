@@ -12,12 +12,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from launch.progress import say
 from launch.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class Record:
         """Writes a small text file (name with its suffix) into the run."""
         if self._client:
             self._client.log_text(self.run_id, content, name)
+
+    def skipped(self, step: int, faults: Collection[str]) -> None:
+        """Counts the videos that were skipped so far, and lists and says why: one sentence a video."""
+        self.metrics(step, {"skipped_videos": len(faults)})
+        if faults:
+            self.text("skipped.txt", "\n".join(faults) + "\n")
+            first = next(iter(faults))
+            say(f"Skipped {len(faults)} videos, which are listed in the run's skipped.txt. The first: {first}")
 
     def figure(self, name: str, figure: "Figure") -> None:
         """Writes a matplotlib figure (name with its suffix) into the run."""

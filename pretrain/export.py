@@ -69,7 +69,11 @@ def _export_all(config: Config, out: Path, record: Record) -> dict[str, Manifest
     record.tags({"encoder": described.digest, "manifest": " ".join(each.manifest.digest for each in sets.values())})
     for shards in sets.values():
         _check_features(described, shards)
-    return {name: _export(config, encoder, described.digest, shards, out / name, name) for name, shards in sets.items()}
+    written = {
+        name: _export(config, encoder, described.digest, shards, out / name, name) for name, shards in sets.items()
+    }
+    record.skipped(0, [fault for shards in sets.values() for fault in shards.faults])
+    return written
 
 
 def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, folder: Path, name: str) -> Manifest:
@@ -86,6 +90,7 @@ def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, f
         videos = embed(encoder, shards.stream(), config.batch, config.scale)
         for video in track(videos, f"Exporting {name}".strip(), len(shards), "videos"):
             writer.add(video)
+        facts["left_out"] = {"bad": len(shards.faults)}  # known at the end, when the writer reads it
     assert writer.manifest is not None, "set at a clean end"
     return writer.manifest
 

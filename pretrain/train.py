@@ -8,6 +8,7 @@ encoder lies in `out/encoder`.
 import math
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +88,19 @@ def main(config: Config) -> None:
             _start_over(config, checkpoints, world)
         start = checkpoints.resume(engine)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
-        skipped, clock = set(batches.held_out.faults), time.perf_counter()
+        skipped = Skipped(batches.held_out.faults)
+        skipped.tell(start, record)
+        clock = time.perf_counter()
         for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
             if step % config.evaluate_every == 0:
                 record.metrics(step, evaluate(engine, batches))
-            skipped.update(batch.faults)
+            skipped.add(batch.faults)
             seen = train_step(engine, batch, step, steps, config)
             record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
             if checkpoints.due(step + 1) or step + 1 == stop:
+                skipped.tell(step + 1, record)
                 checkpoints.save(engine, step + 1)
             clock = time.perf_counter()
-        _tell_what_was_skipped(skipped, stop, record)
         record.metrics(stop, _say_how_it_went(evaluate(engine, batches)))
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
@@ -146,6 +149,34 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
         "learning_rate": rate,
         **({} if norm is None else {"gradient_norm": norm}),
     }
+
+
+class Skipped:
+    """The videos that any rank of this start skipped.
+
+    They are told before each checkpoint: a run that dies keeps them, and meets those after the checkpoint again.
+    """
+
+    def __init__(self, mine: Iterable[str]) -> None:
+        """`mine`: one sentence for each video that this rank skipped already."""
+        self._mine, self._all, self._told = set(mine), set[str](), -1
+
+    def add(self, mine: Iterable[str]) -> None:
+        """Remembers what this rank skipped since."""
+        self._mine.update(mine)
+
+    def tell(self, step: int, record: Record) -> None:
+        """Counts and lists what all ranks skipped, each video once, if that is more than was told. Collective.
+
+        Never the last thing a rank does: where gloo's thread lets go of what was gathered while Python ends, it aborts.
+        """
+        everyone: list[set[str]] = [set() for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everyone, self._mine - self._all)
+        self._mine.clear()
+        self._all.update(*everyone)
+        if len(self._all) > self._told:
+            record.skipped(step, sorted(self._all))
+            self._told = len(self._all)
 
 
 def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
@@ -197,20 +228,6 @@ def _say_how_it_went(found: dict[str, float]) -> dict[str, float]:
     if found:
         say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
     return found
-
-
-def _tell_what_was_skipped(mine: set[str], step: int, record: Record) -> None:
-    """Counts and lists the videos that any rank of this start skipped, each once. Collective.
-
-    Not the last thing a rank does: where gloo's thread lets go of what was gathered while Python ends, it aborts.
-    """
-    everyone: list[set[str]] = [set() for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, mine)
-    faults = sorted({fault for part in everyone for fault in part})
-    record.metrics(step, {"skipped_videos": len(faults)})
-    if faults:
-        record.text("skipped.txt", "\n".join(faults) + "\n")
-        say(f"Skipped {len(faults)} videos, which are listed in the run's skipped.txt. The first: {faults[0]}")
 
 
 def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dict[str, Any], record: Record) -> None:

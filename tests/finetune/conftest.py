@@ -67,6 +67,14 @@ class Corpus:
         assert experiment is not None
         return client, list(client.search_runs([experiment.experiment_id]))
 
+    def skipped(self) -> list[str]:
+        """What the newest run lists as skipped; as many as it counts."""
+        client, runs = self.runs()
+        path = client.download_artifacts(runs[0].info.run_id, "skipped.txt", str(self.work))
+        lines = Path(path).read_text().splitlines()
+        assert runs[0].data.metrics["skipped_videos"] == len(lines)
+        return lines
+
     def write_shards(
         self,
         folder: str,
@@ -83,6 +91,16 @@ class Corpus:
                     arrays = {f.name: scale * dice.standard_normal((10, f.width)) for f in features}
                     writer.add(Video(key, {name: array.astype(np.float32) for name, array in arrays.items()}))
         return self.work / folder
+
+    def damage(self, split: str, *keys: str) -> tuple[str, ...]:
+        """Flips a byte inside each of these videos of the split's shards, and gives their keys back."""
+        for tar in (self.shards / split).glob("*.tar"):
+            content = bytearray(tar.read_bytes())
+            for key in keys:
+                if (at := content.find(key.encode())) >= 0:
+                    content[at + 512 + 400] ^= 1
+            tar.write_bytes(content)
+        return keys
 
     def write_tables(self) -> None:
         """Two random categories a video; each is heard, the first is seen too, at fixed times."""

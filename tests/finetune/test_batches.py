@@ -9,7 +9,7 @@ import torch
 from finetune.batches import Split, load_splits
 from launch.refusal import Refusal
 from shards.labels import Tables
-from shards.read import Shards
+from shards.read import ReadSettings, Shards
 from shards.schema import Feature
 
 CPU = torch.device("cpu")
@@ -91,6 +91,12 @@ def test_a_split_of_which_no_video_is_there_is_refused_even_when_skipping(corpus
     folder = corpus.write_shards("other", {"train": corpus.keys("test")})
     with pytest.raises(Refusal, match=r"24 of 24 are not in"):
         load(corpus, "skip", folder)
+
+
+def test_a_split_of_which_every_video_is_bad_is_refused_with_the_first_fault(corpus: Any) -> None:
+    keys = corpus.damage("train", *corpus.keys("train"))
+    with pytest.raises(Refusal, match=rf"all 24 of train in '.*' are bad \(.*'({'|'.join(keys)})'.*\): pack again"):
+        load(corpus, reading=ReadSettings(on_bad="skip"))
 
 
 def test_a_missing_set_and_an_unknown_feature_are_refused_with_what_there_is(corpus: Any) -> None:

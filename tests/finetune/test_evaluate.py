@@ -14,6 +14,7 @@ from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.world import World
 from shards.labels import CATEGORIES, Tables
+from shards.read import ReadSettings
 from shards.schema import Feature
 
 
@@ -95,6 +96,13 @@ def test_missing_test_videos_are_refused_or_skipped_and_counted(
         evaluate.main(trained.evaluation(shards=part))
     evaluate.main(trained.evaluation(shards=part, missing="skip"))
     assert "missing: 3" in capsys.readouterr().out
+
+
+def test_skipped_test_videos_are_counted_and_listed_in_the_run(trained: Any) -> None:
+    (bad,) = trained.damage("test", trained.keys("test")[3])
+    evaluate.main(trained.evaluation(reading=ReadSettings(on_bad="skip")))
+    (line,) = trained.skipped()
+    assert bad in line
 
 
 def test_an_occupied_output_folder_is_refused_before_anything_is_read(corpus: Any) -> None:

@@ -17,7 +17,7 @@ from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.tracking import Record
 from shards.labels import Tables
-from shards.read import Shards
+from shards.read import ReadSettings, Shards
 
 CPU = torch.device("cpu")
 FULL = {"adversarial": True, "skip": True, "gcaa": True}
@@ -73,6 +73,16 @@ def test_curves_of_the_loss_and_scores_of_every_epoch_are_recorded(corpus: Any) 
     assert points["step/adversarial"] == points["step/loss"] == 3  # six steps, every second one
     assert points["epoch/guided"] == points["validation/segment/type_at_av"] == 2
     assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"parser.safetensors", "scores.json"}
+
+
+def test_skipped_videos_of_both_splits_are_counted_and_listed_in_the_run(corpus: Any, tmp_path: Path) -> None:
+    bad = [
+        *corpus.damage("train", *corpus.keys("train")[4:6]),
+        *corpus.damage("validation", *corpus.keys("validation")[:1]),
+    ]
+    train.main(corpus.training(reading=ReadSettings(on_bad="skip")))
+    assert len(corpus.skipped()) == 3
+    assert all(any(key in line for line in corpus.skipped()) for key in bad)
 
 
 def test_training_learns_the_training_videos(corpus: Any) -> None:

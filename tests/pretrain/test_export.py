@@ -1,5 +1,6 @@
 """Export writes the encoder's own embeddings of every video, in the layout it read."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pretrain.model import ModelSettings, Transformer, describe_encoder, load_en
 from shards.read import Shards, open_sets
 from shards.schema import Feature, Video
 from shards.write import Writer
+from tests.pretrain.conftest import VIDEOS, damage
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
 NAMES = ("pretrained_audio", "pretrained_visual")
@@ -67,6 +69,25 @@ def test_the_manifest_tells_which_encoder_made_it_from_which_shards(planted, run
     assert manifest.source["manifest"] == Shards.open(planted.shards).manifest.digest
     assert manifest.source["encoder"] == describe_encoder(encoder).digest
     assert all(manifest.source["encoder"] in manifest.features[name].source for name in NAMES)
+
+
+def test_skipped_videos_of_all_sets_are_counted_listed_and_told_in_each_manifest(
+    planted, runs: Path, encoder: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    sets = tmp_path / "sets"
+    for name in ("train", "test"):
+        shutil.copytree(planted.shards, sets / name)
+    bad = [damage(sets / "train", "video003_0_10"), damage(sets / "train", "video041_0_10")]
+    main(config(encoder, sets, runs, reading={"on_bad": "skip"}))
+    written = open_sets(encoder.parent / "embedded")
+    assert {name: len(each) for name, each in written.items()} == {"train": VIDEOS - 2, "test": VIDEOS}
+    left_out = {name: each.manifest.source["left_out"] for name, each in written.items()}
+    assert left_out == {"train": {"bad": 2}, "test": {"bad": 0}}
+    run = last_run(runs)
+    path = MlflowClient(Tracking(root=runs).uri).download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
+    lines = Path(path).read_text().splitlines()
+    assert run.data.metrics["skipped_videos"] == len(lines) == 2
+    assert all(key in line for key, line in zip(bad, lines, strict=True))
 
 
 def test_every_set_of_a_folder_is_exported_under_its_name(planted, runs: Path, encoder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

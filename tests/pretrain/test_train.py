@@ -15,10 +15,11 @@ from graph.groups import GROUPS
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from launch.world import World
+from pretrain import train
 from pretrain.model import describe_encoder, load_encoder
 from pretrain.train import Config, main
 from shards.groups import Groups
-from tests.pretrain.conftest import VIDEOS
+from tests.pretrain.conftest import VIDEOS, damage
 
 STEPS = 6
 
@@ -179,6 +180,30 @@ def test_skipped_videos_of_all_ranks_are_counted_and_listed_once(
     assert all(key in line for key, line in zip(bad, told, strict=True))
 
 
+def test_a_run_that_dies_has_listed_what_it_skipped_before_its_last_checkpoint(
+    planted, runs: Path, alone: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    shards = shutil.copytree(planted.shards, tmp_path / "damaged")
+    bad = [damage(shards, "video007_0_10"), damage(shards, "video030_0_10")]
+    given = chosen(planted, runs, tmp_path / "out") | {"shards": shards, "reading": {"on_bad": "skip"}}
+    step = train.train_step
+
+    def dying(engine: Any, batch: Any, number: int, *rest: Any) -> dict[str, float]:
+        if number == 5:
+            raise KeyboardInterrupt
+        return step(engine, batch, number, *rest)
+
+    monkeypatch.setattr(train, "train_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        main(Config.model_validate(given | {"tracking": {"root": runs, "experiment": "dying"}}))
+    client = MlflowClient(Tracking(root=runs).uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("dying").experiment_id])
+    path = client.download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
+    told = Path(path).read_text().splitlines()
+    assert (run.info.status, run.data.metrics["skipped_videos"]) == ("KILLED", len(told))
+    assert all(key in line for key, line in zip(bad, told, strict=True))
+
+
 def test_a_run_that_meets_no_bad_video_says_that_it_skipped_none(
     planted, runs: Path, alone: World, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
@@ -188,18 +213,6 @@ def test_a_run_that_meets_no_bad_video_says_that_it_skipped_none(
     (run,) = client.search_runs([client.get_experiment_by_name("whole").experiment_id])
     assert run.data.metrics["skipped_videos"] == 0
     assert "skipped.txt" not in [each.path for each in client.list_artifacts(run.info.run_id)]
-
-
-def damage(folder: Path, key: str) -> str:
-    """Flips a byte inside a video."""
-    for tar in folder.glob("*.tar"):
-        content = bytearray(tar.read_bytes())
-        at = content.find(key.encode())
-        if at >= 0:
-            content[at + 512 + 600] ^= 1
-            tar.write_bytes(content)
-            return key
-    raise AssertionError(f"no {key} in {folder}")
 
 
 def test_a_run_that_starts_over_leaves_no_encoder_of_the_one_before(
