@@ -19,7 +19,7 @@ from graph.audit import Audit, audit
 from graph.components import FILE, Components, seal
 from graph.forest import components
 from graph.groups import GROUPS, group_of_videos
-from graph.matrix import write_matrix
+from graph.matrix import Matrix, write_matrices
 from graph.modality import Modality, Scope, build_both, build_corpus, build_videos
 from graph.neighbours import check_k, nearest
 from graph.plots import draw
@@ -108,7 +108,8 @@ def main(config: Config) -> None:
     with tracking.run(config.tracking, "graph", config) as record, whole_folder(config.out, config.replace) as folder:
         record.tags({"manifest": shards.manifest.digest})
         with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as rows:  # NFS keeps mapped files a while
-            sides = [_modality(name, config, shards, Path(rows)) for name in ("audio", "visual")]
+            matrices = write_matrices(shards, dict.fromkeys(config.features.values()), Path(rows))
+            sides = [_modality(name, config, matrices[feature]) for name, feature in config.features.items()]
             ids = _components(config, sides)
             checked = audit(ids, sides, config.match, config.scope, config.seed, config.audit_snippets)
             if not checked.agrees:
@@ -138,8 +139,7 @@ def _check(config: Config, shards: Shards) -> None:
         check_k(len(shards) * SECONDS, config.k)
 
 
-def _modality(name: str, config: Config, shards: Shards, rows: Path) -> Modality:
-    matrix = write_matrix(shards, config.features[name], rows / name)
+def _modality(name: str, config: Config, matrix: Matrix) -> Modality:
     matrix = matrix.centred() if config.centre else matrix
     if config.scope == "video":
         return build_videos(name, matrix, config.limits[name])

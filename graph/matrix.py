@@ -6,9 +6,11 @@ memory does not grow with the corpus, and mapped, not read, when it is used.
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Int
@@ -17,7 +19,7 @@ from launch.atomic import whole_file
 from launch.progress import track
 from launch.refusal import Refusal
 from shards.read import Shards
-from shards.schema import SECONDS, Feature
+from shards.schema import SECONDS, Video
 
 FORMAT = "soundsight-matrix-v1"
 MOST_ZERO = 0.2
@@ -79,24 +81,26 @@ class Matrix:
         return int(self.rows.shape[1])
 
 
-def write_matrix(shards: Shards, feature: str, path: Path) -> Matrix:
-    """The matrix of one feature of a shard set, written whole to `path` and opened.
+def write_matrices(shards: Shards, features: Collection[str], folder: Path) -> dict[str, Matrix]:
+    """The matrix of each feature of a shard set, by its name; the set is read once for all of them.
 
-    Raises Refusal for a feature the set does not hold, a value that is not finite (naming the video and the second),
-    more than 20% rows without signal, and VGGish codes that were quantised to whole numbers from 0 to 255.
+    They are written whole to `folder/<feature>.safetensors`, all or none, and opened. Raises Refusal for a feature the
+    set does not hold, a value that is not finite (naming the video and the second), more than 20% rows without signal,
+    and VGGish codes that were quantised to whole numbers from 0 to 255.
     """
-    shards.check_feature(feature)
-    described = shards.manifest.features[feature]
-    if "quanti" in described.variant.lower():
-        raise _quantised(feature, f"variant '{described.variant}'")
-    shape = (len(shards) * SECONDS, described.width)
-    start = _header(shape, {"format": FORMAT, "feature": feature, "manifest": shards.manifest.digest})
-    with whole_file(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(start)
-            for rows in _checked(shards, described):
-                file.write(rows.tobytes())
-        return open_matrix(temporary, shards.manifest.digest)
+    for name in features:
+        shards.check_feature(name)
+    digest = shards.manifest.digest
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(whole_file(folder / f"{name}.safetensors")) for name in features}
+        with ExitStack() as opened:
+            columns = [_Column(shards, name, opened.enter_context(file.open("wb"))) for name, file in files.items()]
+            for video in track(shards.stream(), f"{', '.join(files)} → matrix", len(shards), "videos"):
+                for column in columns:
+                    column.add(video)
+            for column in columns:
+                column.finish()
+        return {name: open_matrix(file, digest) for name, file in files.items()}
 
 
 def open_matrix(path: Path, manifest_digest: str) -> Matrix:
@@ -118,23 +122,35 @@ def open_matrix(path: Path, manifest_digest: str) -> Matrix:
     return Matrix(about["feature"], manifest_digest, rows, _zero_rows(rows, about["feature"]))
 
 
-def _checked(shards: Shards, feature: Feature) -> Iterator[Float16[np.ndarray, "second width"]]:
-    """Each video's rows in stored order, refused where they cannot be compared."""
-    whole, highest, videos = True, 0.0, 0
-    for video in track(shards.stream(), f"{feature.name} → matrix", len(shards), "videos"):
+class _Column:
+    """The matrix of one feature on its way into a file, refused where its rows cannot be compared."""
+
+    def __init__(self, shards: Shards, name: str, file: BinaryIO) -> None:
+        described = shards.manifest.features[name]
+        if "quanti" in described.variant.lower():
+            raise _quantised(name, f"variant '{described.variant}'")
+        self._name, self._file, self._whole, self._highest = name, file, True, 0.0
+        shape = (len(shards) * SECONDS, described.width)
+        file.write(_header(shape, {"format": FORMAT, "feature": name, "manifest": shards.manifest.digest}))
+
+    def add(self, video: Video) -> None:
+        """Appends a video's rows."""
         with np.errstate(over="ignore"):  # too large for float16 becomes an infinity, refused below
-            rows = np.ascontiguousarray(video.features[feature.name], np.float16)
+            rows = np.ascontiguousarray(video.features[self._name], np.float16)
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             raise Refusal(
-                f"Every value of a feature must be finite, but '{feature.name}' of video '{video.key}' "
+                f"Every value of a feature must be finite, but '{self._name}' of video '{video.key}' "
                 f"is not in second {int(np.argmin(finite))}: mend the feature file and pack again."
             )
-        whole = whole and bool(((rows >= 0) & (rows <= 255) & (rows == np.floor(rows))).all())
-        highest, videos = max(highest, float(rows.max())), videos + 1
-        yield rows
-    if videos and whole and highest > 16:
-        raise _quantised(feature.name, f"only whole numbers up to {highest:.0f}")
+        self._whole = self._whole and bool(((rows >= 0) & (rows <= 255) & (rows == np.floor(rows))).all())
+        self._highest = max(self._highest, float(rows.max()))
+        self._file.write(rows.tobytes())
+
+    def finish(self) -> None:
+        """Refuses what all rows together show to be codes."""
+        if self._whole and self._highest > 16:
+            raise _quantised(self._name, f"only whole numbers up to {self._highest:.0f}")
 
 
 def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str) -> Bool[np.ndarray, " snippet"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graph.matrix import Matrix, write_matrix
+from graph.matrix import Matrix, write_matrices
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
 from shards.write import Writer
@@ -52,7 +52,7 @@ def matrix_of(shard_set: Callable[..., Shards], tmp_path: Path) -> Callable[[np.
 
     def write(rows: np.ndarray) -> Matrix:
         videos = rows.reshape(-1, SECONDS, rows.shape[1])
-        return write_matrix(shard_set({"rows": videos}, name="rows"), "rows", tmp_path / "rows.safetensors")
+        return write_matrices(shard_set({"rows": videos}, name="rows"), ["rows"], tmp_path)["rows"]
 
     return write
 

@@ -15,7 +15,8 @@ from graph.groups import GROUPS, group_of_videos
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from shards.groups import Groups
-from shards.read import Shards
+from shards.read import ReadSettings, Shards
+from tests.shards.servers import web
 
 Scenes = Callable[..., dict[str, np.ndarray]]
 Build = Callable[..., Path]
@@ -77,6 +78,17 @@ def test_the_groups_of_the_videos_are_sealed_with_the_graph(
     groups = Groups.read(path, len(shards), per_group=2)
     assert groups.ids.tolist() == group_of_videos(Components.load(folder, shards).ids).tolist()
     assert len(set(groups.ids.tolist()) - {-1}) > 1
+
+
+def test_a_graph_of_a_set_below_a_url_fetches_every_shard_once(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, tmp_path: Path
+) -> None:
+    local = shard_set(scenes(40))
+    with web(tmp_path) as server:
+        reading = ReadSettings(cache=tmp_path / "cache")
+        build(Shards.open(f"{server.url}/shards", reading), exclude_hubs=False, reading=reading)
+        fetched = server.starts()
+    assert [fetched[f"/shards/{shard.file}"] for shard in local.manifest.shards] == [1] * 6
 
 
 def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from graph.matrix import Matrix, open_matrix, write_matrix
+from graph.matrix import Matrix, open_matrix, write_matrices
 from launch.refusal import Refusal
 from shards.read import Shards
 
@@ -16,11 +16,12 @@ def normal(videos: int, width: int, seed: int = 0) -> np.ndarray:
 
 def test_rows_come_in_stored_order_as_they_are_stored(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
     shards = shard_set({"vggish": normal(16, 5), "other": normal(16, 3, 1)})
-    matrix = write_matrix(shards, "vggish", tmp_path / "m.safetensors")
-    expected = np.concatenate([shards.read(index).features["vggish"] for index in range(16)])
-    np.testing.assert_array_equal(matrix.rows, expected)
-    assert matrix.rows.dtype == np.float16
-    np.testing.assert_array_equal(load_file(tmp_path / "m.safetensors")["rows"], expected)
+    matrices = write_matrices(shards, ["vggish", "other"], tmp_path)
+    for name, matrix in matrices.items():
+        expected = np.concatenate([shards.read(index).features[name] for index in range(16)])
+        np.testing.assert_array_equal(matrix.rows, expected)
+        assert matrix.rows.dtype == np.float16
+        np.testing.assert_array_equal(load_file(tmp_path / f"{name}.safetensors")["rows"], expected)
 
 
 def test_unit_rows_have_length_one_in_float32_and_zero_rows_stay_zero(matrix_of: Callable[..., Matrix]) -> None:
@@ -71,27 +72,27 @@ def test_a_value_beyond_float16_is_refused_by_video_and_second(
 ) -> None:
     rows = normal(3, 4)
     rows[1, 6, 2] = 1e6
-    shards = shard_set({"vggish": rows}, dtype="float32")
+    shards = shard_set({"other": normal(3, 4), "vggish": rows}, dtype="float32")
     with pytest.raises(Refusal, match="'vggish' of video 'video0001_0_10' is not in second 6"):
-        write_matrix(shards, "vggish", tmp_path / "m.safetensors")
-    assert not (tmp_path / "m.safetensors").exists()
+        write_matrices(shards, ["other", "vggish"], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["shards"]
 
 
 def test_quantised_codes_are_refused(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 256, (4, 10, 128)).astype(np.float32)
     with pytest.raises(Refusal, match="quantised codes"):
-        write_matrix(shard_set({"vggish": codes}), "vggish", tmp_path / "m.safetensors")
+        write_matrices(shard_set({"vggish": codes}), ["vggish"], tmp_path)
 
 
 def test_a_feature_that_says_it_is_quantised_is_refused(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
     shards = shard_set({"vggish": normal(2, 4)}, variant="pca-quantised")
     with pytest.raises(Refusal, match="variant 'pca-quantised'"):
-        write_matrix(shards, "vggish", tmp_path / "m.safetensors")
+        write_matrices(shards, ["vggish"], tmp_path)
 
 
 def test_an_unknown_feature_is_refused_with_those_there_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"'vgish' is not in .* vggish"):
-        write_matrix(shard_set({"vggish": normal(2, 4)}), "vgish", tmp_path / "m.safetensors")
+        write_matrices(shard_set({"vggish": normal(2, 4)}), ["vgish"], tmp_path)
 
 
 def test_another_manifests_rows_are_refused(matrix_of: Callable[..., Matrix], tmp_path: Path) -> None:

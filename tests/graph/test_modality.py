@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from graph.forest import components
-from graph.matrix import Matrix, write_matrix
+from graph.matrix import Matrix, write_matrices
 from graph.modality import Modality, build_both, build_corpus, build_videos
 from graph.neighbours import nearest
 from shards.read import Shards
@@ -20,8 +20,8 @@ def two_matrices(shard_set: Callable[..., Shards], tmp_path: Path, quarters: Dra
     rows["one"][:, 5:] = rows["one"][3, 2]  # far more identical snippets than any list holds
     rows["two"][:, 4:9] = rows["two"][7, 1]
     shards = shard_set(rows)
-    one, two = (write_matrix(shards, name, tmp_path / name) for name in rows)
-    return one, two
+    matrices = write_matrices(shards, rows, tmp_path)
+    return matrices["one"], matrices["two"]
 
 
 def side(name: str, matrix: Matrix, limits: tuple[float, float], k: int = 4) -> Modality:
