@@ -20,6 +20,8 @@ REWRITE = "GOPEN_REWRITE"
 """The environment variable by which webdataset would replace one URL by another."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """A word before a colon; one letter is a drive, and `./a:b` is a local name."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://\[[0-9A-Fa-f:.]+\]")
+"""The beginning of a URL whose host is an IPv6 address, which may hold `::`."""
 
 
 def location(value: object) -> str:
@@ -79,7 +81,8 @@ def check_environment() -> None:
 
 
 def _url(text: str, scheme: str) -> str:
-    if "::" in text:
+    address = _ADDRESS.match(text)
+    if "::" in text[address.end() if address else 0 :]:
         raise Refusal(
             f"A location of shards must be one place, but '{scheme}…::…' chains several: name the folder or the URL "
             "itself; fetched shards are cached anyway."

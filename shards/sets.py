@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from launch.progress import say
 from launch.refusal import Refusal
 from shards.location import is_remote, join
 from shards.manifest import MOST, NAME, Manifest
@@ -22,9 +23,10 @@ def read_manifest(location: str, tries: int) -> Manifest:
 def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
     """Name → location and manifest: the set itself as "" when there is a manifest, else those of the folders below.
 
-    Raises Refusal when there is no set, or Denied when that is why none was found.
+    Raises Refusal when there is no set. What is denied raises Denied over http; s3 and gs deny what is missing, too, to
+    someone who may not list, so there it is said, and raised only when no set was found.
     """
-    found, denied = dict[str, tuple[str, Manifest]](), list[Denied]()
+    found, denied = dict[str, tuple[str, Manifest]](), dict[str, Denied]()
     for name, place in [("", location), *_below(location)]:
         manifest = _manifest(place, tries, denied)
         if manifest is not None:
@@ -32,18 +34,21 @@ def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
             if not name:
                 return found
     if not found and denied:
-        raise denied[0]
+        raise next(iter(denied.values()))
     if not found:
         names = f" ({', '.join(NAMES)})" if is_remote(location) else ""
         raise Refusal(
             f"A folder of shards must hold {NAME}, or subfolders{names} that do, but '{location}' does not: "
             "give the folder that pack or export wrote."
         )
+    if denied:
+        places = ", ".join(f"'{place}'" for place in denied)
+        say(f"Not looked into, since the store denies them (as it may deny what is missing): {places}.")
     return found
 
 
-def _manifest(location: str, tries: int, denied: list[Denied]) -> Manifest | None:
-    """The manifest there, if there is one; who may not list a bucket of S3 is denied what is missing from it."""
+def _manifest(location: str, tries: int, denied: dict[str, Denied]) -> Manifest | None:
+    """The manifest there, if there is one; what a bucket denies is noted."""
     if not is_remote(location) and not (Path(location) / NAME).exists():
         return None
     try:
@@ -51,7 +56,9 @@ def _manifest(location: str, tries: int, denied: list[Denied]) -> Manifest | Non
     except Missing:
         return None
     except Denied as denial:
-        denied.append(denial)
+        if location.startswith("http"):
+            raise
+        denied[location] = denial
         return None
 
 

@@ -17,7 +17,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Callable[[], Mani
     """A bucket that answers for these sets, and says of any other what the last one, `*`, says."""
 
     def read(location: str, tries: int) -> Manifest:
-        return answers.get(location.removeprefix("s3://bucket").strip("/"), answers["*"])()
+        return answers.get(location.partition("://")[2].removeprefix("bucket").strip("/"), answers["*"])()
 
     monkeypatch.setattr(shards.sets, "read_manifest", read)
 
@@ -34,15 +34,27 @@ def denied() -> Manifest:
     raise Denied("credentials are lacking")
 
 
-@pytest.mark.parametrize("elsewhere", [missing, denied])
-def test_sets_below_a_url_are_found_by_their_names(
-    monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[], Manifest]
+@pytest.mark.parametrize(
+    ("elsewhere", "said"),
+    [(missing, ""), (denied, "'s3://bucket', 's3://bucket/validation', 's3://bucket/unlabelled'.\n")],
+)
+def test_sets_below_a_bucket_are_found_by_their_names_and_those_that_are_denied_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], elsewhere: Callable[[], Manifest], said: str
 ) -> None:
     bucket(monkeypatch, {"train": there, "test": there, "*": elsewhere})
     assert {name: place for name, (place, _) in find_sets("s3://bucket", 1).items()} == {
         "train": "s3://bucket/train",
         "test": "s3://bucket/test",
     }
+    assert capsys.readouterr().out == (
+        said and f"Not looked into, since the store denies them (as it may deny what is missing): {said}"
+    )
+
+
+def test_a_set_that_is_denied_over_http_is_refused_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket(monkeypatch, {"train": there, "test": denied, "*": missing})
+    with pytest.raises(Denied):
+        find_sets("https://bucket", 1)
 
 
 def test_a_set_of_its_own_is_found_without_a_look_below(monkeypatch: pytest.MonkeyPatch) -> None:
