@@ -1,8 +1,10 @@
 """Shards fetched from a URL into a folder of this host, which all its ranks and loader workers share.
 
-The folder holds at most `most` shards, the ones being fetched included, and `most` is a window and one more. A reader
-says what it needs now and how far it is (`prepare`). The reader that is least far leads: its shards keep their places,
-so what is slow is never robbed by what is fast, and each shard is fetched once for all readers of a window.
+A host holds at most W + 1 shards of each set that is in use, those being fetched included; W is the largest window of
+the set's readers. Shards of a set that nobody reads any more stay until a reader takes a seat at another set, and are
+then removed. A reader says what it needs now and how far it is (`prepare`). The reader that is least far leads: its
+shards keep their places, so what is slow is never robbed by what is fast, and each shard is fetched once for all
+readers of a window.
 
 Nobody can wait for ever. The leader needs at most a window of places and never waits for one, except for a fetch that
 is under way and ends. Every other reader can use what the leader does not need, which is at least one place: at once
@@ -11,11 +13,15 @@ long (its queue is full, it stands in a collective, it was stopped) leads no mor
 never looks idle, so among readers that wait for each other one always leads. A dead reader's locks are gone with it.
 
 So that nobody waits in vain, a reader says what its *next* batch needs as soon as it has read one.
+
+What an earlier run left is checked against the manifest's sha256 when it is first used, as is what comes by the
+network, and fetched anew if it was altered. So where a video is damaged in spite of it, the set itself is.
 """
 
 import errno
 import hashlib
 import os
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +37,10 @@ from shards.tars.layout import Layout
 
 
 class HostCache:
-    """The shards below a URL, in a folder named by the URL and the manifest's digest. It can be handed to a process."""
+    """The shards below a URL, in a folder named by the URL and the manifest's digest. It can be handed to a process.
+
+    A process takes a seat at its first use, and gives it back, calling its fetches off, when it drops this object.
+    """
 
     def __init__(
         self,
@@ -44,7 +53,8 @@ class HostCache:
         patience: float = PATIENCE,
     ) -> None:
         self.location, self.manifest, self.tries, self.connections = location, manifest, tries, connections
-        self.window = self.at_once = most - 1
+        self.window = most - 1
+        self.at_once = min(self.window, 64)  # a process may have few files open
         self.patience, self._root = patience, root
         name = hashlib.sha256(f"{location}\n{manifest.digest}".encode()).hexdigest()
         self.folder = root.expanduser().absolute() / name
@@ -58,12 +68,15 @@ class HostCache:
     def opened(self, number: int) -> Iterator[tuple[int, Path]]:
         """A descriptor of a whole and checked shard, and its path; waits until it is fetched.
 
-        The descriptor stays good when the shard makes way for another meanwhile; the path may not.
+        Inside, this reader does not look idle, so what it said it needs is not taken as left over. The descriptor stays
+        good when the shard makes way for another all the same; the path may not.
         """
         with _disk(self.folder):
-            descriptor = self._here().open(number)
+            here = self._here()
+            descriptor = here.open(number)
         try:
-            yield descriptor, self.folder / self.manifest.shards[number].file
+            with here.seat.reading(self.patience / 4):
+                yield descriptor, self.folder / self.manifest.shards[number].file
         finally:
             os.close(descriptor)
 
@@ -88,12 +101,6 @@ class HostCache:
         with _disk(self.folder):
             self._here().prepare(tuple(numbers), position)
 
-    def close(self) -> None:
-        """Gives up this process's seat and calls off its fetches."""
-        if self._share is not None and self._share.process == os.getpid():
-            self._share.close()
-        self._share = None
-
     def _here(self) -> "Share":
         """This process's share; one that came with a fork is left alone."""
         if self._share is None or self._share.process != os.getpid():
@@ -106,6 +113,7 @@ class HostCache:
                 self.connections,
                 self.patience,
             )
+            weakref.finalize(self, self._share.close)
         return self._share
 
     def _fetched_index(self, number: int, path: Path) -> Index | None:
@@ -120,15 +128,30 @@ class HostCache:
             return None
 
 
+_REMEDIES = {
+    "free some space there, or name another cache folder": (errno.ENOSPC, errno.EDQUOT),
+    "make it a folder that can be written to, or name another cache folder": (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    ),
+    "allow more open files (ulimit -n), or read with a smaller window": (errno.EMFILE, errno.ENFILE),
+    "leave the cache alone while it is read, and start again": (errno.ENOENT,),
+}
+
+
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Turns what the disk says into a Refusal that names the folder."""
+    """Turns what the system says into a Refusal that names the folder."""
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space there" if full else "make it a folder that can be written to"
+        remedy = next(
+            (words for words, numbers in _REMEDIES.items() if error.errno in numbers),
+            "look after that disk, or name another cache folder",
+        )
         raise Refusal(
-            f"Fetched shards must find room in the cache, but '{folder}' gives '{error.strerror}': {remedy}, or name "
-            "another cache folder."
+            f"Fetched shards need a folder to be kept in, but the cache '{folder}' gives '{error.strerror}': {remedy}."
         ) from None

@@ -21,10 +21,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SEATS = "seats"
+SEATS, LOCK = "seats", "lock"
 _held: set[int] = set()
 """Descriptors whose locks belong to this process alone."""
-_listing = threading.Lock()
+_listing = threading.RLock()
+"""Reentrant, since a seat that is collected as garbage leaves in the middle of anything."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def room(
 @contextmanager
 def deciding(folder: Path) -> Iterator[None]:
     """Inside, no other thread or process decides about this folder; short, never around a fetch."""
-    descriptor = _open(folder / "lock")
+    descriptor = _open(folder / LOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -103,13 +104,19 @@ class Seat:
     def __init__(self, folder: Path, window: int) -> None:
         self._folder, self._window, self._process = folder, window, os.getpid()
         self._path = folder / SEATS / uuid.uuid4().hex
-        self._touched = 0.0
+        self._touched, self._inside = 0.0, 0
+        self._left, self._using = False, threading.RLock()
+        self._timer: threading.Thread | None = None
         with deciding(folder):
             self._path.parent.mkdir(exist_ok=True)
             descriptor = hold(self._path)
             assert descriptor is not None, "a new name is nobody's"
             self._descriptor = descriptor
-            self._write((), math.inf)
+            try:
+                self._write((), math.inf)
+            except OSError:
+                self.leave()
+                raise
 
     def publish(self, numbers: Collection[int], position: float) -> None:
         """Says which shards this reader needs, and how far it is; of more than its window, the first."""
@@ -119,35 +126,69 @@ class Seat:
     def touch(self) -> None:
         """Says that this reader reads or waits at this moment."""
         now = time.monotonic()
-        if now - self._touched > 0.2:
-            self._touched = now
-            os.utime(self._descriptor)
+        with self._using:
+            if now - self._touched > 0.2 and not self._left:
+                self._touched = now
+                os.utime(self._descriptor)
+
+    @contextmanager
+    def reading(self, every: float) -> Iterator[None]:
+        """Inside, this reader reads, however long that takes: a thread says so at such times (seconds)."""
+        with self._using:
+            self._inside += 1
+            if self._timer is None:
+                self._timer = threading.Thread(target=self._remind, args=(every,), daemon=True)
+                self._timer.start()
+        try:
+            yield
+        finally:
+            with self._using:
+                self._inside -= 1
 
     def leave(self) -> None:
         """Gives the seat back; nothing in a process that has only inherited it."""
-        if os.getpid() == self._process and self._descriptor in _held:
-            release(self._descriptor)
-            with suppress(OSError):
-                self._path.unlink()
+        if os.getpid() != self._process:
+            return
+        with self._using:
+            if not self._left:
+                self._left = True
+                release(self._descriptor)
+                with suppress(OSError):
+                    self._path.unlink()
+
+    def _remind(self, every: float) -> None:
+        while not self._left:
+            time.sleep(every)
+            if self._inside:
+                with suppress(OSError):
+                    self.touch()
 
     def _write(self, numbers: Sequence[int], position: float) -> None:
         content = json.dumps({"position": position, "needs": list(numbers), "window": self._window}).encode()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content, 0)
+        os.pwrite(self._descriptor, content, 0)  # what was there stays if the disk is full
+        os.ftruncate(self._descriptor, len(content))
 
 
 def claims(folder: Path) -> list[Claim]:
-    """What the seats of all living readers say; seats of dead ones are removed. Only while `deciding`."""
+    """What the seats of all living readers say; seats of dead ones are removed. Only while `deciding`.
+
+    A reader whose seat cannot be read, because its disk was full, counts as one that needs nothing.
+    """
     found = []
-    for path in sorted((folder / SEATS).iterdir()):
+    for path in sorted((folder / SEATS).glob("*")):
         descriptor = hold(path)
         if descriptor is not None:
             path.unlink(missing_ok=True)
             release(descriptor)
             continue
         with suppress(FileNotFoundError):  # it left just now
-            content, idle = json.loads(path.read_bytes()), time.time() - path.stat().st_mtime
-            found.append(Claim(content["position"], path.name, frozenset(content["needs"]), content["window"], idle))
+            text, idle = path.read_bytes(), time.time() - path.stat().st_mtime
+            try:
+                said = json.loads(text)
+                claim = Claim(said["position"], path.name, frozenset(said["needs"]), said["window"], idle)
+            except (ValueError, KeyError, TypeError):
+                claim = Claim(math.inf, path.name, frozenset(), 0, idle)
+            found.append(claim)
     return found
 
 

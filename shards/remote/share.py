@@ -3,15 +3,17 @@
 import os
 import threading
 import time
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from launch.progress import say
 from launch.refusal import Refusal
 from shards.location import join
 from shards.manifest import Shard
 from shards.remote.fetch import PART, Stopped, fetch_into
-from shards.remote.seats import Resident, Seat, claims, deciding, hold, release, room
+from shards.remote.kept import Mark, arrive, drop, is_checked, note, residents, use
+from shards.remote.seats import claims, deciding, hold, release, room
 
 PATIENCE = 20.0
 """Seconds after which a reader may take any place that the leader does not need, and after which an idle one loses
@@ -37,12 +39,11 @@ class Share:
         self._folder, self._location, self._shards = folder, location, shards
         self._window, self._tries, self._connections, self._patience = window, tries, connections, patience
         self._numbers = {shard.file: number for number, shard in enumerate(self._shards)}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._seat = Seat(self._folder, window)
-        self._leaves = weakref.finalize(self, self._seat.leave)
+        self.seat = arrive(self._folder, window)
         self._said: tuple[tuple[int, ...], int] = ((), 0)
         self._missing: set[int] = set()
         self._faults: dict[int, Refusal] = {}
+        self._checked: dict[int, Mark] = {}
         self._threads: list[threading.Thread] = []
         self._stop, self._looked = threading.Event(), 0.0
 
@@ -51,11 +52,12 @@ class Share:
         began = time.monotonic()
         while True:
             descriptor = self._present(number)
-            if descriptor is None and number in self._faults:
-                raise self._faults.pop(number)
+            if descriptor is None and (fault := self._faults.pop(number, None)):
+                raise fault
             if descriptor is None:
-                descriptor = self._fetch(number, patient=time.monotonic() - began > self._patience)
-            self._seat.touch()
+                patient = time.monotonic() - began > self._patience
+                descriptor = self._fetch(number, patient, self._waits)
+            self.seat.touch()
             self._start()
             if descriptor is not None:
                 return descriptor
@@ -66,17 +68,22 @@ class Share:
         if (numbers, position) != self._said:
             self._said, self._looked = (numbers, position), 0.0
             self._missing = set(numbers[: self._window])
-            self._faults = {number: fault for number, fault in self._faults.items() if number in self._missing}
-            self._seat.publish(numbers, position)
-        self._seat.touch()
+            for number in set(self._faults) - self._missing:  # a copy: a thread may add one meanwhile
+                self._faults.pop(number, None)
+            self.seat.publish(numbers, position)
+        self.seat.touch()
         self._start()
 
     def close(self) -> None:
-        """Leaves; a thread that is at a block gives up after it."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=1)
-        self._leaves()
+        """Leaves; a thread that is at a block gives up after it. Nothing in a process that has only inherited this."""
+        if os.getpid() == self.process:
+            self._stop.set()
+            self.seat.leave()
+
+    def _waits(self) -> bool:
+        """False: whoever asks for a shard and fetches it himself is not called off, and does not look idle."""
+        self.seat.touch()
+        return False
 
     def _start(self) -> None:
         """Starts threads for what is needed and not there, unless it looked just now."""
@@ -95,7 +102,7 @@ class Share:
             if self._stop.is_set() or self._said is not said:
                 return
             try:
-                descriptor = None if number in self._faults else self._fetch(number, patient=False)
+                descriptor = None if number in self._faults else self._fetch(number, False, self._stop.is_set)
             except Refusal as refusal:
                 self._faults[number] = refusal  # told when the shard is asked for
             except (Stopped, OSError):
@@ -108,20 +115,24 @@ class Share:
         return self._folder / self._shards[number].file
 
     def _present(self, number: int) -> int | None:
-        """A descriptor of a shard that is there; it counts as used now."""
+        """A descriptor of a shard that is there; it counts as used now. A damaged one is removed."""
+        path, shard = self._path(number), self._shards[number]
         try:
-            descriptor = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        if os.fstat(descriptor).st_size != self._shards[number].bytes:  # altered by somebody else: fetched anew
-            os.close(descriptor)
-            with deciding(self._folder):
-                self._path(number).unlink(missing_ok=True)
-            return None
-        os.utime(descriptor)
-        return descriptor
+        mark = use(descriptor)
+        if self._checked.get(number) == mark or is_checked(descriptor, path, shard, mark, self.seat.touch):
+            self._checked[number] = mark
+            return descriptor
+        with deciding(self._folder), suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):  # nobody has fetched it anew meanwhile
+                drop(path)
+                say(f"Fetching '{shard.file}' anew: the copy in '{self._folder}' was altered since it was fetched.")
+        os.close(descriptor)
+        return None
 
-    def _fetch(self, number: int, patient: bool) -> int | None:
+    def _fetch(self, number: int, patient: bool, stopped: Callable[[], bool]) -> int | None:
         """Fetches a shard, if there is a place and nobody else does or did; a descriptor of it."""
         part = self._claim(number, patient)
         if part is None:
@@ -129,11 +140,10 @@ class Share:
         path, shard = self._path(number), self._shards[number]
         temporary = path.with_name(path.name + PART)
         try:
-            fetch_into(
-                join(self._location, shard.file), part, shard.bytes, shard.sha256, self._tries, self._stop.is_set
-            )
+            fetch_into(join(self._location, shard.file), part, shard.bytes, shard.sha256, self._tries, stopped)
             with deciding(self._folder):
                 os.replace(temporary, path)
+                note(path, use(part))
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except BaseException:
             temporary.unlink(missing_ok=True)  # still ours: its lock is
@@ -144,26 +154,12 @@ class Share:
     def _claim(self, number: int, patient: bool) -> int | None:
         """A locked descriptor of the file into which this process alone fetches a shard."""
         with deciding(self._folder):
-            residents = list(self._residents())
-            if any(each.number == number for each in residents):
+            here = list(residents(self._folder, self._numbers))
+            if self._stop.is_set() or any(each.number == number for each in here):
                 return None
-            victims = room(number, residents, claims(self._folder), self._patience, patient)
+            victims = room(number, here, claims(self._folder), self._patience, patient)
             if victims is None:
                 return None
             for victim in victims:
-                self._path(victim).unlink(missing_ok=True)
+                drop(self._path(victim))
             return hold(self._path(number).with_name(self._shards[number].file + PART))
-
-    def _residents(self) -> Iterator[Resident]:
-        """The shards in the folder; what a dead process was fetching is removed. Only while `deciding`."""
-        for entry in list(os.scandir(self._folder)):
-            number = self._numbers.get(entry.name.removesuffix(PART))
-            if number is None:
-                continue
-            if not entry.name.endswith(PART):
-                yield Resident(number, entry.stat().st_mtime, busy=False)
-            elif (descriptor := hold(Path(entry.path))) is None:
-                yield Resident(number, time.time(), busy=True)
-            else:
-                os.unlink(entry.path)
-                release(descriptor)

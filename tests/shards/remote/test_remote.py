@@ -123,6 +123,24 @@ def test_sets_below_a_url_are_found_by_their_names(
     store._made.cache_clear()
 
 
+def test_a_video_that_was_damaged_in_the_cache_is_read_as_the_set_has_it(
+    corpus: Path, server: WebServer, tmp_path: Path
+) -> None:
+    first = Shards.open(f"{server.url}/train", ReadSettings(cache=tmp_path))
+    expected = first.read(1).features
+    (tar,) = tmp_path.glob("*/*.tar")
+    del first
+    content = bytearray(tar.read_bytes())
+    content[len(content) // 3 :: 512] = bytes(len(content[len(content) // 3 :: 512]))
+    assert bytes(content) != tar.read_bytes()
+    tar.write_bytes(content)
+    again = Shards.open(f"{server.url}/train", ReadSettings(cache=tmp_path))
+    for place in range(4):
+        again.read(place)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(again.read(1).features[name], array)
+
+
 def test_keys_cost_no_shard_where_the_indexes_are_served(server: WebServer, tmp_path: Path) -> None:
     assert Shards.open(f"{server.url}/train", ReadSettings(cache=tmp_path)).keys == KEYS
     assert not [path for path in server.starts() if path.endswith(".tar")]
