@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from launch.refusal import Refusal
-from shards.schema import Feature
+from shards.schema import Feature, check_feature_name
 from shards.sources import Place, Source, Stamp, stamp_of
 from shards.sources.arrays import describe, load_array, per_second
 
@@ -56,6 +56,7 @@ def _open(path: Path, dtype: str) -> Source:
     if not places:
         raise Refusal(f"A feature folder must hold .npy files, but '{path}' holds none: give the folder above it.")
     name = path.resolve().name
+    check_feature_name(name, f"'{path.parent}'")
     files = (path / f"{stem}{SUFFIX}" for stem in places)
     spots = ((str(file), partial(_load, file)) for file in files)
     feature = describe(name, spots, f"{name}/<id>{SUFFIX}", dtype)

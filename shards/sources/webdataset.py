@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from launch.progress import say, track
 from launch.refusal import Refusal
-from shards.schema import Feature, check_key, key_of
+from shards.schema import Feature, check_feature_name, check_key, key_of
 from shards.sources import Place, Source, Stamp, find_files, stamp_of
 from shards.sources.arrays import Spot, describe, load_array, per_second
 from shards.tars.walk import walk
@@ -52,8 +52,8 @@ class TarArrays:
 def open_tars(patterns: Sequence[str], dtype: str) -> list[Source]:
     """The features in folders or globs of tars, by name; reads every header once.
 
-    Raises Refusal as `shards.tar.walk` does, for members that are neither .npy nor known to hold no code, a stem with
-    an unescaped dot, and a feature of a key that comes twice.
+    Raises Refusal as `shards.tars.walk` does, for members that are neither .npy nor known to hold no code, a stem with
+    an unescaped dot, a key or feature that cannot be one, and a feature of a key that comes twice.
     """
     files = tuple(find_files(patterns, SUFFIX))
     stamps = tuple(map(stamp_of, files))
@@ -101,20 +101,21 @@ def _split(path: Path, name: str) -> tuple[str, str]:
     if not name.endswith(ARRAY):
         raise Refusal(
             f"A tar's members must be {ARRAY} (or {', '.join(BESIDE)}, which are left out), but '{path}' holds "
-            f"'{name}', which is not opened: it may be code; leave it out of the tar."
+            f"{name!r}, which is not opened: it may be code; leave it out of the tar."
         )
     if suffix and f".{suffix}" != ARRAY:
         before, feature = name.removesuffix(ARRAY).rsplit(".", 1)
+        escaped = f"{before.replace('.', '%2E')}.{feature}{ARRAY}"
         raise Refusal(
             "A member must read <key>.<feature>.npy with '.' and '%' in the key escaped (%2E, %25), since WebDataset "
-            f"splits names at the first dot, but '{path}' holds '{name}': rename it "
-            f"'{before.replace('.', '%2E')}.{feature}{ARRAY}'."
+            f"splits names at the first dot, but '{path}' holds {name!r}: rename it {escaped!r}."
         )
     if not suffix:
         raise Refusal(
-            f"A member must name its feature, as in <key>.<feature>{ARRAY}, but '{path}' holds '{name}': rename it."
+            f"A member must name its feature, as in <key>.<feature>{ARRAY}, but '{path}' holds {name!r}: rename it."
         )
     check_key(key_of(stem), f"'{path}'")
+    check_feature_name(called, f"'{path}'")
     return key_of(stem), called
 
 

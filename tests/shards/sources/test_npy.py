@@ -1,6 +1,7 @@
 """Folders of .npy files are sources: a feature each, with variant and width as their files show them."""
 
 import pickle
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def test_a_folder_is_a_feature_under_the_name_it_goes_by(tmp_path: Path) -> None
     assert residual.reader.feature == Feature("resnet152", 2048, "", "res152/<id>.npy, 8 row(s) a second", "float32")
     assert list(own.places) == ["a", "b.c"]
     assert own.told == {"kind": "npy folder", "name": "own", "videos": 2}
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "a\x1b[2J", "a\udcff"])
+def test_a_folder_whose_name_no_feature_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    save(tmp_path / name, {"a": sound()})
+    with pytest.raises(
+        Refusal, match=rf"A feature's name must .* but {re.escape(repr(name))} was found in '.*': rename"
+    ):
+        open_folders(tmp_path, (), "float16")
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,22 @@ def test_a_key_that_cannot_be_one_is_refused(tmp_path: Path, name: str, found: s
         open_tars((str(tmp_path),), "float16")
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a..npy", "''"),
+        ("a.__metadata__.npy", "'__metadata__'"),
+        ("a.x/y.npy", "'x/y'"),
+        ("a.x\x1b[2J.npy", r"'x\\x1b\[2J'"),
+        ("a.x\udcff.npy", r"'x\\udcff'"),
+    ],
+)
+def test_a_feature_that_cannot_be_one_is_refused(tmp_path: Path, name: str, found: str) -> None:
+    make(tmp_path / "0.tar", array(name, np.ones((10, 3))))
+    with pytest.raises(Refusal, match=rf"A feature's name must .* but {found} was found in '.*0\.tar': rename"):
+        open_tars((str(tmp_path),), "float16")
+
+
 def test_two_variants_of_vggish_are_refused_even_in_two_folders(tmp_path: Path) -> None:
     codes = GENERATOR.integers(0, 256, (10, 128)).astype(np.float32)
     make(tmp_path / "one" / "0.tar", array("a.vggish.npy", SOUND["video0_0_10"]))
