@@ -127,7 +127,7 @@ def _select(config: Config, sources: Sequence[Source]) -> Selection:
 
 def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
     """Makes every shard that is not there yet; what became of each, in order."""
-    before = _kept(unfinished)
+    before = plan.kept(unfinished)
     if before:
         say(f"Going on: an earlier start left {before} shards; each is checked before it is taken over.")
     builder = Builder(plan.readers, config.on_bad, unfinished)
@@ -136,7 +136,7 @@ def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
         with share_out(builder, plan.tasks(), count) as results:
             done = list(track(results, "pack", plan.shards, "shards"))
     except BaseException:
-        if kept := _kept(unfinished):
+        if kept := plan.kept(unfinished):
             say(f"Kept {kept} of {plan.shards} shards in '{unfinished.result}': the same command goes on from there.")
         raise
     taken = sum(each.found for each in done)
@@ -145,10 +145,6 @@ def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
         say(f"Took over {taken} of {plan.shards} shards{again}.")
     places = {name: place for place, name in enumerate(plan.videos.sets)}
     return sorted(done, key=lambda each: (places[each.set], each.number))
-
-
-def _kept(unfinished: Unfinished) -> int:
-    return len(list(unfinished.notes.glob("[!.]*")))
 
 
 def _manifest(config: Config, selection: Selection, name: str, done: Sequence[Done]) -> Manifest:

@@ -66,7 +66,12 @@ class Plan:
     @property
     def shards(self) -> int:
         """Number of tasks."""
-        return sum(-(-len(keys) // self.videos_per_shard) for keys in self.videos.sets.values())
+        return sum(self._counts.values())
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        """Set → number of its shards."""
+        return {name: -(-len(keys) // self.videos_per_shard) for name, keys in self.videos.sets.items()}
 
     @property
     def readers(self) -> tuple[Reader, ...]:
@@ -79,6 +84,11 @@ class Plan:
             for number, first in enumerate(range(0, len(keys), self.videos_per_shard)):
                 chunk = keys[first : first + self.videos_per_shard]
                 yield Task(name, number, tuple((key, self.videos.places(key)) for key in chunk))
+
+    def kept(self, place: Unfinished) -> int:
+        """How many of these shards an earlier start has noted as finished."""
+        names = {_note(name, number) for name, count in self._counts.items() for number in range(count)}
+        return sum(note.name in names for note in place.notes.iterdir())
 
     def identity(self) -> dict[str, str]:
         """What all shards have in common, in parts with names; what one is made from, its note says (`_digest`)."""
@@ -111,7 +121,7 @@ class Builder:
 
         Raises Refusal as `ShardWriter.add` and the readers do; with `on_bad` `skip` a bad video is left out instead.
         """
-        note = self.place.notes / f"{task.set or 'all'}-{task.number:06d}.json"
+        note = self.place.notes / _note(task.set, task.number)
         digest = self._digest(task)
         return self._found(task, note, digest) or self._made(task, note, digest)
 
@@ -177,14 +187,21 @@ def _readable(reader: Reader, name: str, ask: Callable[[str, Place], Answer], pl
         raise unreadable(reader.where(name), error) from None
 
 
+def _note(title: str, number: int) -> str:
+    """The name of the note that says that a shard of a set is finished."""
+    return f"{title or 'all'}-{number:06d}.json"
+
+
 def sweep(place: Unfinished, done: Sequence[Done]) -> None:
-    """Removes what is no shard: what killed processes left half-written, and what a longer list of videos made."""
+    """Removes what is no shard: what killed processes left half-written, and what other lists of videos made."""
     wanted = {
         place.result / each.set / name
         for each in done
         if each.shard
         for name in (each.shard.file, index_name(each.shard.file))
     }
-    for file in list(place.result.rglob("*")):
-        if file.is_file() and file not in wanted:
-            file.unlink()
+    for path in sorted(place.result.rglob("*"), reverse=True):  # what a folder holds comes before it
+        if not path.is_dir() and path not in wanted:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
