@@ -185,4 +185,4 @@ def test_a_process_ends_at_once_though_a_fetch_is_under_way(server: WebServer, s
     words = [sys.executable, "-c", script, cache.location, str(served), str(cache.folder.parent)]
     done = subprocess.run(words, check=True, timeout=60, capture_output=True, text=True)
     assert not done.stderr
-    assert len(list(cache.folder.glob("*.part"))) == 2
+    assert list(cache.folder.glob("*.part"))  # of a fetch that had not ended
