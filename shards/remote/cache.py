@@ -15,7 +15,8 @@ never looks idle, so among readers that wait for each other one always leads. A 
 So that nobody waits in vain, a reader says what its *next* batch needs as soon as it has read one.
 
 What an earlier run left is checked against the manifest's sha256 when it is first used, as is what comes by the
-network, and fetched anew if it was altered. So where a video is damaged in spite of it, the set itself is.
+network, and fetched anew if it was altered. During a run a checked copy is believed while its inode, its size and its
+time of change stay.
 """
 
 import errno
