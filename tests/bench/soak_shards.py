@@ -34,19 +34,21 @@ def main(words: list[str]) -> int:
             expected = uninterrupted(Shards.open(folder), groups)
             outcome = trial(location, groups, Path(work) / f"trial{seed}", seed, expected)
             outcomes.append(outcome)
-            print(_line(seed, outcome, len(expected), remote, groups is not None), flush=True)
+            print(_line(seed, outcome, remote, groups is not None), flush=True)
     equal = sum(outcome.equal for outcome in outcomes)
     found = {"trials": len(outcomes), "equal": equal, "orphans": sum(outcome.orphans for outcome in outcomes)}
     steps = {outcome.step for outcome in outcomes}
-    print(json.dumps(found | {"first_step": min(steps), "last_step": max(steps), "different_steps": len(steps)}))
-    return int(equal < len(outcomes) or found["orphans"] > 0)
+    found |= {"first_step": min(steps), "last_step": max(steps), "different_steps": len(steps)}
+    print(json.dumps(found | {"fewest_left": min(outcome.left for outcome in outcomes)}))
+    return int(equal < len(outcomes) or found["orphans"] > 0 or any(outcome.left < 1 for outcome in outcomes))
 
 
-def _line(seed: int, outcome: Outcome, steps: int, remote: bool, grouped: bool) -> str:
+def _line(seed: int, outcome: Outcome, remote: bool, grouped: bool) -> str:
     before, after = (f"{ranks} ranks × {workers}" for ranks, workers in outcome.worlds)
     how = f"{'http' if remote else 'local'}{', grouped' if grouped else ''}"
     verdict = "equal" if outcome.equal else "DIFFERENT"
-    return f"{seed}: {how}: {before} → {after} at step {outcome.step} of {steps}, {outcome.orphans} orphans: {verdict}"
+    where = f"at step {outcome.step}, {outcome.left} left"
+    return f"{seed}: {how}: {before} → {after} {where}, {outcome.orphans} orphans: {verdict}"
 
 
 if __name__ == "__main__":

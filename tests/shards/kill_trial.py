@@ -50,9 +50,11 @@ class Outcome:
     """What a trial found."""
 
     equal: bool
-    """Whether what was read before and after the kill is what an uninterrupted reading gives."""
+    """Whether living readers were killed, and what was read before and after is what an uninterrupted reading gives."""
     step: int
     """The first step of the readers that went on."""
+    left: int
+    """Steps that they had to read; at least one, since those that are killed never read the last."""
     orphans: int
     """Processes that outlived the kill by more than their patience."""
     seconds: float
@@ -71,17 +73,18 @@ def uninterrupted(shards: Shards, groups: Path | None) -> list[list[str]]:
 def trial(location: str, groups: Path | None, folder: Path, seed: int, expected: list[list[str]]) -> Outcome:
     """Kills readers of a shard set (a folder or a URL) at a drawn step, and lets a drawn other world go on.
 
-    The readers of a rank do not wait for those of another, so some are ahead of the step when they are killed.
+    The readers of a rank do not wait for those of another, so some are ahead of the step when they are killed; those
+    that are fast stay before the last step until then.
     """
     draw = random.Random(seed)
     first, second = draw.sample(WORLDS, 2)
     at = draw.randrange(1, len(expected) * 4 // 5)
     everybody = draw.random() < 0.5
     out = {name: folder / name for name in ("killed", "resumed")}
-    killed = _start(location, groups, out["killed"], first, 0, len(expected), pause=0.01)
+    killed = _start(location, groups, out["killed"], first, 0, len(expected) - 1, pause=0.01, stay=100)
     _wait(lambda: all(_lines(out["killed"], rank) >= at for rank in range(first[0])) or killed.poll() is not None)
     time.sleep(draw.random() * 0.02)
-    began = time.monotonic()
+    began, alive = time.monotonic(), killed.poll() is None
     _kill(killed, everybody)
     with suppress(TimeoutError):
         _wait(lambda: not _session(killed.pid), seconds=20)
@@ -89,21 +92,28 @@ def trial(location: str, groups: Path | None, folder: Path, seed: int, expected:
     for process in orphans:
         os.kill(process, signal.SIGKILL)
     step = min(_lines(out["killed"], rank) for rank in range(first[0]))
-    resumed = _start(location, groups, out["resumed"], second, step, len(expected))
+    resumed = _start(location, groups, out["resumed"], second, step, len(expected), pause=0, stay=0)
     code = resumed.wait(timeout=120)
     if code:
         print((out["resumed"] / "errors").read_text(), file=sys.stderr)
     before, after = _batches(out["killed"], first[0], 0), _batches(out["resumed"], second[0], step)
-    equal = code == 0 and before[:step] == expected[:step] and after == expected[step:]
-    return Outcome(equal, step, len(orphans), seconds, (first, second))
+    equal = alive and code == 0 and before[:step] == expected[:step] and after == expected[step:]
+    return Outcome(equal, step, len(expected) - step, len(orphans), seconds, (first, second))
 
 
 def _start(
-    location: str, groups: Path | None, out: Path, world: tuple[int, int], start: int, stop: int, pause: float = 0.0
+    location: str,
+    groups: Path | None,
+    out: Path,
+    world: tuple[int, int],
+    start: int,
+    stop: int,
+    pause: float,
+    stay: float,
 ) -> "subprocess.Popen[bytes]":
     """Readers in a session of their own."""
     out.mkdir(parents=True)
-    named = {"ranks": world[0], "workers": world[1], "start": start, "stop": stop, "pause": pause}
+    named = {"ranks": world[0], "workers": world[1], "start": start, "stop": stop, "pause": pause, "stay": stay}
     named |= {"global-batch": GLOBAL_BATCH, "window": WINDOW, "cache": out.parent / "cache"}
     named |= {"groups": groups} if groups else {}
     words = [word for name, value in named.items() for word in (f"--{name}", str(value))]

@@ -55,6 +55,7 @@ def read(arguments: argparse.Namespace, rank: int) -> None:
     for part in parts.between(arguments.start, arguments.stop, arguments.workers):
         os.write(file, f"{part.step} {' '.join(digests(part, shards))}\n".encode())
         time.sleep(arguments.pause)
+    time.sleep(arguments.stay)
 
 
 def main(words: list[str]) -> int:
@@ -66,7 +67,8 @@ def main(words: list[str]) -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--groups", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds after each step")
+    parser.add_argument("--stay", type=float, default=0.0, help="seconds after the last")
     arguments = parser.parse_args(words)
     fork = multiprocessing.get_context("fork")
     ranks = [fork.Process(target=read, args=(arguments, rank)) for rank in range(arguments.ranks)]
