@@ -94,8 +94,9 @@ def trial(location: str, groups: Path | None, folder: Path, seed: int, expected:
     step = min(_lines(out["killed"], rank) for rank in range(first[0]))
     resumed = _start(location, groups, out["resumed"], second, step, len(expected), pause=0, stay=0)
     code = resumed.wait(timeout=120)
-    if code:
-        print((out["resumed"] / "errors").read_text(), file=sys.stderr)
+    for name, fine in (("killed", alive), ("resumed", code == 0)):
+        if not fine:
+            print((out[name] / "errors").read_text(), file=sys.stderr)
     before, after = _batches(out["killed"], first[0], 0), _batches(out["resumed"], second[0], step)
     equal = alive and code == 0 and before[:step] == expected[:step] and after == expected[step:]
     return Outcome(equal, step, len(expected) - step, len(orphans), seconds, (first, second))
@@ -125,7 +126,8 @@ def _start(
 def _kill(process: "subprocess.Popen[bytes]", everybody: bool) -> None:
     """Ends all processes of a session at once, or its ranks alone, whose loader processes then have to notice."""
     if everybody:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         ranks = [child for child, parent in _session(process.pid).items() if parent == process.pid]
         for victim in (process.pid, *ranks):
