@@ -62,6 +62,10 @@ def main(config: Config) -> None:
         raise Refusal(f"Shards must be as their manifests say, but {faults} fault(s) were found in '{config.shards}'.")
 
 
+TRIES = 5
+"""Times a fetched shard is checked that other readers of the cache do not leave there."""
+
+
 @dataclass
 class Checked:
     """What was found in the shard `number`."""
@@ -70,6 +74,8 @@ class Checked:
     keys: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     looks: dict[str, Looks] = field(default_factory=dict)
+    lost: bool = False
+    """Whether a fetched shard made way for another reader's before the check was done."""
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -96,20 +102,26 @@ class Check:
 
     def __call__(self, number: int) -> Checked:
         """Every fault of the shard, each as a sentence."""
-        found = Checked(number)
-        with found.noting():
-            self._check(number, found)
+        for _ in range(TRIES):
+            found = Checked(number)
+            with found.noting():
+                self._check(number, found)
+            if not found.lost:
+                break
         return found
 
     def _check(self, number: int, found: Checked) -> None:
         shard = self.manifest.shards[number]
         with self._at(number) as path:
-            size = path.stat().st_size if path.is_file() else None
-            with found.noting():
-                check_size(path, size, shard)
-                check_digest(path, shard)
-            if size is not None:
-                self._check_members(path, shard, found)
+            try:
+                size = path.stat().st_size if path.is_file() else None
+                with found.noting():
+                    check_size(path, size, shard)
+                    check_digest(path, shard)
+                if size is not None:
+                    self._check_members(path, shard, found)
+            finally:
+                found.lost = self.cache is not None and not path.exists()
 
     @contextmanager
     def _at(self, number: int) -> Iterator[Path]:

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from launch.refusal import Refusal
+from shards.manifest import Shard
+from shards.read import ReadSettings
 from shards.schema import Feature, Video
 from shards.statistics import Looks, Statistics, together
+from shards.tars.index import check_digest
 from shards.verify import Config, main
 from shards.write import Writer
+from tests.shards.servers import web
 from tests.shards.sets import KEYS, entry, member, overwrite, sealed, tar, write
 
 
@@ -81,6 +85,24 @@ def test_a_shard_that_the_disk_cannot_read_is_a_fault_beside_the_others(
     found = faults(folder, capsys)
     assert "000000.tar' is not: Input/output error" in found[0]
     assert "000001.tar' is missing" in found[1]
+
+
+def test_a_fetched_shard_that_made_way_is_checked_again(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    robbed: list[Path] = []
+
+    def rob_once(path: Path, shard: Shard) -> None:
+        if path not in robbed:
+            robbed.append(path)
+            path.unlink()
+        check_digest(path, shard)
+
+    monkeypatch.setattr("shards.verify.check_digest", rob_once)
+    with web(folder.parent) as server:
+        main(Config(shards=f"{server.url}/set", processes=1, reading=ReadSettings(cache=tmp_path / "cache")))
+    assert "no faults" in capsys.readouterr().out
+    assert len(robbed) == 3
 
 
 def test_values_that_are_not_finite_are_found(folder: Path, capsys: pytest.CaptureFixture) -> None:
