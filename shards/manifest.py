@@ -188,5 +188,7 @@ def _described(feature: Feature) -> dict[str, Any]:
 
 def _nearby(folder: Path) -> str:
     """What to give instead of a folder that is no shard set."""
+    if not folder.is_dir():
+        return "there is no such folder"
     sets = ", ".join(f"'{path.parent}'" for path in sorted(folder.glob(f"*/{NAME}")))
     return f"name one of its sets, {sets}" if sets else "give the folder that pack or export wrote"

@@ -17,7 +17,13 @@ def read_manifest(location: str, tries: int) -> Manifest:
     if not is_remote(location):
         return Manifest.read(Path(location))
     place = join(location, NAME)
-    return Manifest.parse(fetch_bytes(place, tries, MOST), place)
+    try:
+        return Manifest.parse(fetch_bytes(place, tries, MOST), place)
+    except Missing:
+        raise Missing(
+            f"A shard set must hold {NAME}, but '{location}' does not: name a folder that pack or export wrote, or "
+            f"one of the sets in it ({', '.join(NAMES)})."
+        ) from None
 
 
 def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
@@ -36,6 +42,10 @@ def find_sets(location: str, tries: int) -> dict[str, tuple[str, Manifest]]:
     if not found and denied:
         raise next(iter(denied.values()))
     if not found:
+        if not is_remote(location) and not Path(location).is_dir():
+            raise Refusal(
+                f"A location of shards must be a folder or a URL, but '{location}' is no folder: look for it."
+            )
         names = f" ({', '.join(NAMES)})" if is_remote(location) else ""
         raise Refusal(
             f"A folder of shards must hold {NAME}, or subfolders{names} that do, but '{location}' does not: "

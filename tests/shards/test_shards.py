@@ -182,3 +182,7 @@ def test_sets_are_opened_alone_or_by_the_names_of_their_folders(tmp_path: Path) 
         Shards.open(tmp_path / "all")
     with pytest.raises(Refusal, match=r"must hold manifest\.json, or subfolders that do"):
         open_sets(tmp_path)
+    with pytest.raises(Refusal, match="nowhere' is no folder"):
+        open_sets(tmp_path / "nowhere")
+    with pytest.raises(Refusal, match="there is no such folder"):
+        Shards.open(tmp_path / "nowhere")
