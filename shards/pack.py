@@ -122,7 +122,11 @@ def _select(config: Config, sources: Sequence[Source]) -> Selection:
         return selection
     tables = Tables.load(config.tables)
     say(f"Read the tables in '{config.tables}'. {tables.defects.report()}")
-    return join(sources, {split: tables.keys(split) for split in SPLITS if tables.keys(split)}, config.missing)
+    selection = join(sources, {split: tables.keys(split) for split in SPLITS if tables.keys(split)}, config.missing)
+    for split in selection.missing:
+        if split not in selection.sets:
+            say(f"No video of the tables' {split} split has every feature: there will be no set of it.")
+    return selection
 
 
 def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
@@ -154,12 +158,19 @@ def _manifest(config: Config, selection: Selection, name: str, done: Sequence[Do
         raise Refusal(
             f"A shard set must hold at least one video, but all of '{config.out / name}' are bad: {mine[0].bad[0][1]}"
         )
+    bad, videos = sum(len(each.bad) for each in mine), sum(shard.videos for shard in shards)
+    if bad > videos:
+        raise Refusal(
+            f"At most half of a set's videos may be bad, but {bad} of {bad + videos} of '{config.out / name}' are, the "
+            f"first so: {next(fault for each in mine for _, fault in each.bad)} Where these are right it is the very "
+            "first video, which decides a feature's width, that is wrong."
+        )
     source = {
         "stage": "pack",
         "split": name,
         "corpus": _corpus(config.features) if config.features else None,
         "inputs": [dict(each.told) for each in selection.sources],
-        "left_out": {"bad": sum(len(each.bad) for each in mine), "missing": len(selection.missing[name])},
+        "left_out": {"bad": bad, "missing": len(selection.missing[name])},
     }
     return Manifest({each.reader.feature.name: each.reader.feature for each in selection.sources}, shards, source)
 

@@ -34,9 +34,10 @@ def load_array(stream: BinaryIO, place: str) -> Float[np.ndarray, "row width"]:
     except OSError:
         raise
     except Exception as error:  # a header is an expression that numpy evaluates, and fails in many ways when damaged
+        cause = str(error).partition(". ")[0].rstrip(".")  # numpy goes on to advise loading it as a pickle
         raise BadVideo(
-            f"A feature file must be a plain .npy array, but '{place}' is not ({error}): "
-            "save it with numpy.save, without objects in it."
+            f"A feature file must be a plain .npy array, but '{place}' is not ({cause}): save it with numpy.save, "
+            "without objects in it."
         ) from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         found = f"shape {array.shape} and type {array.dtype}" if isinstance(array, np.ndarray) else "an archive"

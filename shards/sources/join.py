@@ -66,6 +66,8 @@ def join(
         for title, keys in wanted.items()
     }
     sets = {title: [key for key in keys if key not in absent[title]] for title, keys in wanted.items()}
+    if missing == "skip" and any(sets.values()):
+        sets = {title: keys for title, keys in sets.items() if keys}
     _check(sets, absent, missing)
     return Selection(tuple(sources), sets, absent, by_table)
 
@@ -124,9 +126,11 @@ def _check(sets: Mapping[str, Sequence[str]], absent: Mapping[str, Mapping[str, 
     lacking = [where for each in absent.values() for where in each.values()]
     count = len(lacking) + sum(map(len, sets.values()))
     if lacking and missing == "stop":
+        other = "give the tables of these features, or the features of these tables"
+        remedy = "extract it, or leave its video out (--missing skip leaves out all of these)"
         raise Refusal(
             f"Every video must have every feature, but '{lacking[0]}' is missing ({len(lacking)} of {count} are): "
-            "extract it, or leave its video out (--missing skip leaves out all of these)."
+            f"{other if len(lacking) == count else remedy}."
         )
     for title, keys in sets.items():
         if not keys:

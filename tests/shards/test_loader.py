@@ -190,7 +190,7 @@ def test_a_bad_video_stops_the_reader_with_one_sentence_whichever_process_met_it
 ) -> None:
     folders, place = damaged
     shards, order = opened(folders, "unequal shards")
-    with pytest.raises(Refusal, match="--reading.on_bad skip") as caught:
+    with pytest.raises(Refusal, match=r"--reading\.on_bad skip") as caught:
         list(parts(shards, order).between(0, order.steps_per_epoch, workers))
     assert shards.keys[place] in str(caught.value)
     assert "Traceback" not in str(caught.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from launch.refusal import Refusal
-from shards.read import Shards
+from shards.read import Shards, open_sets
 from tests.shards.corpora import WIDTHS, run, write_corpus
 from tests.shards.foreign import example, write_tfrecord
 
@@ -59,7 +59,7 @@ def test_a_bad_video_is_left_out_counted_and_listed_when_asked(
     corpus: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vggish = corpus / "feats" / "vggish"
-    for name in ("eeeeeeeeeee", "fffffffffff", "ggggggggggg"):
+    for name in ("eeeeeeeeeee", "fffffffffff", "ggggggggggg", "hhhhhhhhhhh"):
         for folder, shape in WIDTHS.items():
             np.save(corpus / "feats" / folder / f"{name}.npy", np.ones(shape, np.float32))
     np.save(vggish / "-bbbbbbbbbb.npy", _with(np.nan))  # the first of all files
@@ -68,7 +68,7 @@ def test_a_bad_video_is_left_out_counted_and_listed_when_asked(
     np.save(vggish / "fffffffffff.npy", _with(1e30))  # an infinity as float16
     run(corpus, runs, tables=None, on_bad="skip", videos_per_shard=2)
     shards = Shards.open(corpus / "out")
-    assert shards.keys == ("_dddddddddd_0_10", "aaaaaaaaaaa_0_10", "ggggggggggg_0_10")
+    assert shards.keys == ("_dddddddddd_0_10", "aaaaaaaaaaa_0_10", "ggggggggggg_0_10", "hhhhhhhhhhh_0_10")
     assert shards.manifest.source["left_out"] == {"bad": 4, "missing": 0}
     assert [shard.file for shard in shards.manifest.shards] == ["000000.tar", "000001.tar", "000003.tar"]
     said = capsys.readouterr().out
@@ -98,15 +98,33 @@ def test_a_set_whose_videos_are_all_bad_is_refused(corpus: Path, runs: Path) -> 
         run(corpus, runs, on_bad="skip")
 
 
-def test_videos_that_lack_a_feature_are_left_out_when_asked(corpus: Path, runs: Path) -> None:
+def test_videos_that_lack_a_feature_are_left_out_when_asked(
+    corpus: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (corpus / "feats" / "vggish" / "aaaaaaaaaaa.npy").unlink()
     run(corpus, runs, missing="skip")
     shards = Shards.open(corpus / "out" / "train")
     assert shards.keys == ("-bbbbbbbbbb_5.5_15.5",)
     assert shards.manifest.source["left_out"] == {"bad": 0, "missing": 1}
     (corpus / "feats" / "vggish" / "ccccccccccc.npy").unlink()
-    with pytest.raises(Refusal, match=r"'validation' has none \(the first lacks '.*vggish/ccccccccccc\.npy'\)"):
+    run(corpus, runs, missing="skip", replace=True)
+    assert sorted(open_sets(corpus / "out")) == ["test", "train"]
+    assert "No video of the tables' validation split has every feature" in capsys.readouterr().out
+    for file in (corpus / "feats" / "vggish").glob("*.npy"):
+        file.rename(file.with_name(f"other{file.name}"))
+    with pytest.raises(Refusal, match=r"'train' has none \(the first lacks '.*vggish/aaaaaaaaaaa\.npy'\)"):
         run(corpus, runs, missing="skip", replace=True)
+    with pytest.raises(Refusal, match=r"\(4 of 4 are\): give the tables of these features"):
+        run(corpus, runs, replace=True)
+
+
+def test_more_bad_videos_than_good_ones_are_no_corpus(corpus: Path, runs: Path) -> None:
+    for number in range(9):
+        for folder, shape in WIDTHS.items():
+            np.save(corpus / "feats" / folder / f"z{number}.npy", np.ones(shape, np.float32))
+        (corpus / "feats" / "vggish" / f"z{number}.npy").write_bytes(b"not an array")
+    with pytest.raises(Refusal, match=r"At most half .* 9 of 13 of .*out' are, the first so: .*z0\.npy' is not"):
+        run(corpus, runs, tables=None, on_bad="skip")
 
 
 def test_one_feature_from_two_sources_is_refused_with_both_variants(corpus: Path, runs: Path) -> None:
