@@ -1,5 +1,6 @@
 """A shard set is read as it was written, by us and by any WebDataset user."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from safetensors.numpy import load, save
 
 from launch.refusal import Refusal
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import Video, check_key, key_of, stem_of
-from shards.write import Writer
+from shards.schema import Feature, Video, check_key, key_of, stem_of
+from shards.write import Writer, write_shard
 from tests.shards.sets import FEATURES, KEYS, overwrite, sealed, tar, video, write
 
 NAMES = [feature.name for feature in FEATURES]
@@ -133,6 +134,23 @@ def test_the_same_videos_give_the_same_bytes(tmp_path: Path) -> None:
     assert [shard.sha256 for shard in first.manifest.shards] == [shard.sha256 for shard in second.manifest.shards]
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_writing_a_shard_keeps_no_video_in_memory(tmp_path: Path) -> None:
+    features = {"resnet152": Feature("resnet152", 2048)}
+    array = np.ones((10, 2048), np.float16)
+
+    def peak(videos: int) -> int:
+        tracemalloc.start()
+        write_shard(
+            tmp_path / f"{videos}.tar", features, (Video(f"{n}_0_10", {"resnet152": array}) for n in range(videos))
+        )
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(20), peak(200)
+    assert many - few < 5 * array.nbytes  # 180 more videos have 180 times that
 
 
 def _nan(array: np.ndarray) -> np.ndarray:
