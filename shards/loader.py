@@ -61,13 +61,22 @@ class Parts(Dataset["Part | Refusal"]):
     def between(self, start: int, stop: int, workers: int = 0) -> Iterator[Part]:
         """The parts from one step to before another, read ahead by so many loader processes (0: read when asked for).
 
-        Raises Refusal as the shards do, whichever process met it.
+        Raises Refusal as the shards do, whichever process met it, and ChildProcessError when a loader process died.
         """
         self.stop = stop
-        for found in self._loader(start, stop, workers) if workers else map(self.__getitem__, range(start, stop)):
-            if isinstance(found, Refusal):
-                raise found
-            yield found
+        found: Part | Refusal
+        try:
+            for found in self._loader(start, stop, workers) if workers else map(self.__getitem__, range(start, stop)):
+                if isinstance(found, Refusal):
+                    raise found
+                yield found
+        except (EOFError, ConnectionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            raise ChildProcessError(
+                "A loader process must live until its parts are read, but one died (it may have been out of memory: "
+                "use fewer of them)."
+            ) from None
 
     def __getitem__(self, step: int) -> "Part | Refusal":
         """A part; or the refusal itself, since torch would wrap one that is raised in a traceback."""

@@ -240,12 +240,12 @@ print(sum(1 for _ in reading), "more")
 
 
 def test_a_loader_process_that_is_killed_is_an_error_and_no_short_epoch(folders: dict[str, Path]) -> None:
-    # in a process of its own: torch raises from a signal handler, wherever its main thread happens to be, unless the
-    # broken pipe of the dead process is met first
+    # in a process of its own: torch raises from a signal handler, wherever its main thread happens to be, even in the
+    # printing of the traceback, unless the broken pipe of the dead process is met first
     command = [sys.executable, "-c", KILLED, str(folders["unequal shards"])]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
-    assert "killed by signal" in ended.stderr or "Connection" in ended.stderr
+    assert "Traceback" in ended.stderr
     assert "more" not in ended.stdout
 
 
