@@ -74,7 +74,7 @@ class Order:
         return np.concatenate([piece.places for piece in self.pieces(step)])
 
     def pieces(self, step: int, rank: int = 0, size: int = 1) -> list[Piece]:
-        """One rank's part of a global batch (see `part`), cut where a window ends; none where the part is empty."""
+        """One rank's part of a global batch (floor or ceil of its share), cut where a window ends; none if empty."""
         epoch, position = divmod(step, self.steps_per_epoch)
         first = position * self.global_batch
         start, stop = (first + bound for bound in _bounds(self.length(step), rank, size))
@@ -115,12 +115,6 @@ class Order:
         if self.groups and self.groups.per_group > 1:
             words += [self.groups.digest, self.groups.per_group, self.global_batch]
         return "/".join(map(str, words))
-
-
-def part(batch: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]:
-    """One rank's contiguous slice of a global batch; floor or ceil of its share, possibly empty."""
-    start, stop = _bounds(len(batch), rank, size)
-    return batch[start:stop]
 
 
 def _bounds(videos: int, rank: int, size: int) -> tuple[int, int]:

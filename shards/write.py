@@ -5,7 +5,7 @@ Bytes are reproducible: the same videos in the same order give the same sha256, 
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -75,15 +75,6 @@ def open_shard(path: Path, features: Mapping[str, Feature]) -> Iterator[ShardWri
         if not len(writer):
             raise Refusal(f"A shard must hold at least one video, but none was found for '{path}'.")
         writer.finish(temporary)
-
-
-def write_shard(path: Path, features: Mapping[str, Feature], videos: Iterable[Video]) -> Shard:
-    """Writes videos as one tar with its index and tells what the manifest says of it; refuses as `open_shard` does."""
-    with open_shard(path, features) as writer:
-        for video in videos:
-            writer.add(video)
-    assert writer.shard is not None, "set at a clean end"
-    return writer.shard
 
 
 class Writer:

@@ -8,14 +8,13 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from launch.refusal import Refusal
 from shards.location import redacted
 from shards.remote.store import BLOCK, Denied, Missing, cause, final, reader, size_of
 
-__all__ = ["PART", "Denied", "Missing", "Stopped", "fetch_bytes", "fetch_file", "fetch_into"]
+__all__ = ["PART", "Denied", "Missing", "Stopped", "fetch_bytes", "fetch_into"]
 
 PAUSE, LONGEST = 0.1, 10.0
 """Seconds before the second try of a block, doubled before each further one, and their limit."""
@@ -38,18 +37,6 @@ def fetch_bytes(url: str, tries: int, most: int) -> bytes:
             f"A file of this kind has at most {most} bytes, but '{redacted(url)}' has {size}: name a shard set."
         )
     return b"".join(_blocks(url, size, tries))
-
-
-def fetch_file(url: str, path: Path, size: int, sha256: str, tries: int) -> None:
-    """Writes the file behind a URL to `path`, whole and checked or not at all; errors as in `fetch_into`."""
-    part = path.with_name(path.name + PART)
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        fetch_into(url, descriptor, size, sha256, tries)
-        os.replace(part, path)
-    finally:
-        os.close(descriptor)
-        part.unlink(missing_ok=True)
 
 
 def fetch_into(

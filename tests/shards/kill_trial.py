@@ -19,8 +19,8 @@ import numpy as np
 from shards.manifest import Manifest, Shard
 from shards.read import Shards
 from shards.schema import Feature, Video
-from shards.write import write_shard
 from tests.shards.ordered_reader import digest, order_of
+from tests.shards.sets import write_shard
 
 FEATURES = {each.name: each for each in (Feature("vggish", 8, "raw"), Feature("resnet152", 12))}
 GLOBAL_BATCH, WINDOW, EPOCHS = 32, 3, 3

@@ -1,6 +1,7 @@
 """Real servers on 127.0.0.1 that can be told to fail: a web server with ranges, an S3 API, a proxy that cuts."""
 
 import json
+import os
 import re
 import socket
 import socketserver
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from shards.remote.fetch import fetch_into
 
 CUT, HANG_UP, SHORT = "cut in the middle of the body", "hang up before the answer", "fewer bytes than asked for"
 SECRET = "planted-secret-c2hhcmRz"
@@ -215,3 +218,15 @@ class BucketServer(WebServer):
 def tree(folder: Path) -> dict[str, Path]:
     """The files below a folder by their relative names."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def fetch_file(url: str, path: Path, size: int, sha256: str, tries: int) -> None:
+    """Writes the file behind a URL to `path`, or leaves nothing there."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fetch_into(url, descriptor, size, sha256, tries)
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from shards.manifest import Manifest, Shard
 from shards.read import Shards
 from shards.schema import Feature, Video, stem_of
 from shards.tars.index import index_name
-from shards.write import Writer
+from shards.write import Writer, open_shard
 
 FEATURES = (Feature("vggish", 4, "raw", "test"), Feature("resnet152", 6, source="test"))
 KEYS = ("-Ab_0_10", "AP0061o0Nvk_101.8_111.8", "50%_1_11", "_x_0_10", "é_0_10")
@@ -32,6 +32,15 @@ def write(folder: Path, keys: tuple[str, ...] = KEYS, videos_per_shard: int = 2)
         for seed, key in enumerate(keys):
             writer.add(video(key, seed))
     return Shards.open(folder)
+
+
+def write_shard(path: Path, features: Mapping[str, Feature], videos: Iterable[Video]) -> Shard:
+    """Writes videos as one tar with its index; what the manifest says of it."""
+    with open_shard(path, features) as writer:
+        for each in videos:
+            writer.add(each)
+    assert writer.shard is not None
+    return writer.shard
 
 
 def payload(key: str) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.groups import Groups
-from shards.order import Order, part
+from shards.order import Order
 
 SHARDS = (7, 3, 0, 11, 5, 1, 9, 0, 4)
 """Unequal, and some without a video that is trained on."""
@@ -50,20 +50,13 @@ def test_only_the_last_batch_of_an_epoch_is_short(order: Order, epoch: int) -> N
 
 
 @given(orders(), st.integers(1, 99), st.integers(0, 20))
-def test_the_ranks_parts_make_up_the_global_batch_in_order(order: Order, size: int, step: int) -> None:
-    batch = order.batch(step)
-    parts = [part(batch, rank, size) for rank in range(size)]
-    assert np.array_equal(np.concatenate(parts), batch)
+def test_the_ranks_pieces_make_up_the_global_batch_in_order(order: Order, size: int, step: int) -> None:
+    pieces = [[piece.places.tolist() for piece in order.pieces(step, rank, size)] for rank in range(size)]
+    assert all(all(mine) for mine in pieces)
+    parts = [list(chain(*mine)) for mine in pieces]
+    assert list(chain(*parts)) == order.batch(step).tolist()
     lengths = {len(each) for each in parts}
     assert max(lengths) - min(lengths) <= 1
-
-
-@given(orders(), st.integers(1, 40), st.integers(0, 20))
-def test_a_ranks_pieces_make_up_its_part(order: Order, size: int, step: int) -> None:
-    for rank in range(size):
-        pieces = [piece.places.tolist() for piece in order.pieces(step, rank, size)]
-        assert all(pieces)
-        assert list(chain(*pieces)) == part(order.batch(step), rank, size).tolist()
 
 
 @given(orders())

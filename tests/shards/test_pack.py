@@ -12,18 +12,8 @@ from launch.__main__ import main
 from launch.refusal import Refusal
 from shards.labels import SPLITS, Tables
 from shards.read import Shards, open_sets
-from tests.shards.corpora import SPLIT_KEYS, WIDTHS, run, write_corpus
+from tests.shards.corpora import SPLIT_KEYS, WIDTHS, run
 from tests.shards.foreign import add_array, example, write_tfrecord
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path)
 
 
 def test_each_split_of_the_tables_becomes_a_shard_set(corpus: Path, runs: Path) -> None:

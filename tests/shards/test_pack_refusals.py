@@ -9,18 +9,8 @@ import pytest
 
 from launch.refusal import Refusal
 from shards.read import Shards, open_sets
-from tests.shards.corpora import WIDTHS, run, write_corpus
+from tests.shards.corpora import WIDTHS, run
 from tests.shards.foreign import example, write_tfrecord
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path)
 
 
 def test_without_tables_a_video_that_only_some_folders_hold_is_missed(corpus: Path, runs: Path) -> None:

@@ -8,26 +8,7 @@ import pytest
 from launch.refusal import Refusal
 from shards.labels import Tables
 from shards.read import Shards
-from tests.shards.packs import SHARDS, VIDEOS, contents, notes, plant, run
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def feats(tmp_path: Path) -> Path:
-    """Two features of 450 videos, in a folder of its own a test: 150 shards, so that a kill finds it at work."""
-    return plant(tmp_path / "corpus" / "feats", VIDEOS)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> dict[str, bytes]:
-    """The bytes of the same corpus packed by one process at one go."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(plant(folder / "corpus" / "feats", VIDEOS), folder / "out", runs)
-    return contents(folder / "out")
+from tests.shards.packs import SHARDS, VIDEOS, contents, notes, run
 
 
 @pytest.fixture

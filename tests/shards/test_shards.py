@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 from launch.refusal import Refusal
 from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import Feature, Video, check_key, key_of, stem_of
-from shards.write import Writer, write_shard
-from tests.shards.sets import FEATURES, KEYS, overwrite, sealed, tar, video, write
+from shards.write import Writer
+from tests.shards.sets import FEATURES, KEYS, overwrite, sealed, tar, video, write, write_shard
 
 NAMES = [feature.name for feature in FEATURES]
 

@@ -11,8 +11,8 @@ import pytest
 
 from launch.refusal import Refusal
 from shards.remote import store
-from shards.remote.fetch import Denied, Missing, fetch_bytes, fetch_file
-from tests.shards.servers import SECRET, CuttingProxy, WebServer
+from shards.remote.fetch import Denied, Missing, fetch_bytes
+from tests.shards.servers import SECRET, CuttingProxy, WebServer, fetch_file
 
 
 def get(url: str, path: Path, content: bytes, tries: int = 5) -> bytes:
