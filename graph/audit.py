@@ -17,8 +17,8 @@ import networkx as nx
 import numpy as np
 from jaxtyping import Bool, Int
 
+from graph.forests.saturated import MARGIN
 from graph.modality import Modality
-from graph.saturated import MARGIN
 from shards.schema import SECONDS
 
 

@@ -17,14 +17,14 @@ from pydantic import Field, model_validator
 
 from graph.audit import Audit, audit
 from graph.components import FILE, Components, seal
-from graph.forest import components
+from graph.forests.forest import components
+from graph.forests.saturated import HIGHEST
 from graph.groups import GROUPS, group_of_videos
-from graph.matrix import Matrix, write_matrices
 from graph.modality import Modality, Scope, build_both, build_corpus, build_videos
-from graph.neighbours import check_k, nearest
-from graph.plots import draw
-from graph.report import Report, report
-from graph.saturated import HIGHEST
+from graph.report.findings import Report, report
+from graph.report.plots import draw
+from graph.rows.matrix import Matrix, write_matrices
+from graph.search.neighbours import check_k, nearest
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from graph.forest import Edges, Forest
-from graph.matrix import Matrix
-from graph.neighbours import Neighbours
-from graph.saturated import Score, join, saturated
+from graph.forests.forest import Edges, Forest
+from graph.forests.saturated import Score, join, saturated
+from graph.rows.matrix import Matrix
+from graph.search.neighbours import Neighbours
 from launch.progress import track
 from shards.schema import SECONDS
 

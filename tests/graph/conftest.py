@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graph.matrix import Matrix, write_matrices
+from graph.rows.matrix import Matrix, write_matrices
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
 from shards.write import Writer

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from graph.audit import audit
-from graph.forest import components
-from graph.matrix import Matrix
+from graph.forests.forest import components
 from graph.modality import Modality, build_corpus
-from graph.neighbours import nearest
+from graph.rows.matrix import Matrix
+from graph.search.neighbours import nearest
 
 
 @pytest.fixture

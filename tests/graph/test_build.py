@@ -10,7 +10,7 @@ import pytest
 from graph.audit import Audit
 from graph.build import Config, main
 from graph.components import Components, sealed
-from graph.forest import Forest, components
+from graph.forests.forest import Forest, components
 from graph.groups import GROUPS, group_of_videos
 from launch.refusal import Refusal
 from launch.tracking import Tracking

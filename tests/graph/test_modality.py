@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graph.forest import components
-from graph.matrix import Matrix, write_matrices
+from graph.forests.forest import components
 from graph.modality import Modality, build_both, build_corpus, build_videos
-from graph.neighbours import nearest
+from graph.rows.matrix import Matrix, write_matrices
+from graph.search.neighbours import nearest
 from shards.read import Shards
 
 Draw = Callable[..., np.ndarray]

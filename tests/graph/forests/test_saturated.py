@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.forest import Forest, components
-from graph.matrix import Matrix
+from graph.forests.forest import Forest, components
+from graph.forests.saturated import join, saturated
 from graph.modality import build_corpus
-from graph.neighbours import Neighbours, nearest
-from graph.saturated import join, saturated
+from graph.rows.matrix import Matrix
+from graph.search.neighbours import Neighbours, nearest
 
 
 def exact_lists(similarity: np.ndarray, k: int, random: np.random.Generator) -> Neighbours:

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from safetensors.numpy import save
 
-from graph.forest import Edges
-from graph.matrix import BLOCK, Matrix
+from graph.forests.forest import Edges
+from graph.rows.matrix import BLOCK, Matrix
 from launch.progress import track
 from launch.refusal import Refusal
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int
 
-from graph.forest import components
+from graph.forests.forest import components
+from graph.forests.saturated import HIGHEST
 from graph.modality import Modality
-from graph.saturated import HIGHEST
 from launch.progress import track
 from shards.schema import SECONDS
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from graph.matrix import Matrix, open_matrix, write_matrices
+from graph.rows.matrix import Matrix, open_matrix, write_matrices
 from launch.refusal import Refusal
 from shards.read import Shards
 

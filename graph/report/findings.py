@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from graph.forest import components
+from graph.forests.forest import components
 from graph.modality import Modality
-from graph.sweep import Curve, Grid, Shape, curve, grid, shape
+from graph.report.sweep import Curve, Grid, Shape, curve, grid, shape
 from shards.schema import SECONDS
 
 ALARM = 0.05

@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from graph.modality import Modality
-from graph.report import ALARM, Report, Samples
-from graph.sweep import Curve, Grid
+from graph.report.findings import ALARM, Report, Samples
+from graph.report.sweep import Curve, Grid
 
 COLOURS = {"audio": "#d1603d", "visual": "#2f6690"}
 INK, SOFT, ALERT = "#22303c", "#8a97a3", "#b3261e"

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from graph import neighbours
-from graph.matrix import Matrix
-from graph.neighbours import load_faiss, nearest
+from graph.rows.matrix import Matrix
+from graph.search import neighbours
+from graph.search.neighbours import load_faiss, nearest
 from launch.refusal import Refusal
 
 

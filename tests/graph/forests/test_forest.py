@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.forest import Edges, Forest, components
+from graph.forests.forest import Edges, Forest, components
 from launch.refusal import Refusal
 
 VALUES = np.array([-0.5, 0.0, 0.25, 0.5, 0.7, 0.75, 0.9, 1.0], np.float32)

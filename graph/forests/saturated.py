@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from graph.forest import Edges, Forest, components
+from graph.forests.forest import Edges, Forest, components
 from launch.progress import track
 
 MARGIN = 1e-5
