@@ -23,7 +23,8 @@ from graph.groups import GROUPS, group_of_videos
 from graph.modality import Modality, Scope, build_both, build_corpus, build_videos
 from graph.report.findings import Report, report
 from graph.report.plots import draw
-from graph.rows.matrix import Matrix, write_matrices
+from graph.rows.matrix import Matrix
+from graph.rows.write import write_matrices
 from graph.search.neighbours import check_k, nearest
 from launch import tracking
 from launch.atomic import whole_folder

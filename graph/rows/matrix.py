@@ -1,31 +1,28 @@
-"""Shards → one memory-mapped float16 matrix a feature: row `10 · video + second`, in stored order.
+"""One feature of a corpus as a memory-mapped float16 matrix: row `10 · video + second`, in stored order.
 
-The file is an ordinary safetensors file (tensor `rows`, header with the manifest digest), written by hand so that
-memory does not grow with the corpus, and mapped, not read, when it is used.
+`rows.write` makes the file: an ordinary safetensors file with the tensors `rows` and `digests`, mapped, not read.
 """
 
 import json
 import struct
-from collections.abc import Collection
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32, Int
+import xxhash
+from jaxtyping import Bool, Float16, Float32, Int, UInt8
 
-from launch.atomic import whole_file
-from launch.progress import track
 from launch.refusal import Refusal
-from shards.read import Shards
-from shards.schema import SECONDS, Video
 
-FORMAT = "soundsight-matrix-v1"
+FORMAT = "soundsight-matrix-v2"
 MOST_ZERO = 0.2
 """The largest share of rows without any signal that is believed (rows that are all zero have no direction)."""
 BLOCK = 8192
 """Rows read at a time where the whole matrix passes by."""
+DIGEST = 16
+"""Bytes of a row's digest."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,15 @@ class Matrix:
     feature: str
     manifest_digest: str
     rows: Float16[np.ndarray, "snippet width"]
-    """As stored; memory-mapped."""
+    """As they are compared (of a projected feature: projected); memory-mapped."""
     zero: Bool[np.ndarray, " snippet"]
     """Rows that are all zero: they have no direction, their cosine with anything is 0, and they get no edges."""
+    digests: UInt8[np.ndarray, "snippet 16"]
+    """The xxh3-128 of each row as the shards store it: equal for exact copies, and only for them."""
     mean: Float32[np.ndarray, " width"] | None = None
     """What `unit` subtracts from every row before it is brought to length 1; None subtracts nothing."""
+    made: str = "as stored"
+    """What was done to the rows on their way from the shards, in words."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,40 +68,25 @@ class Matrix:
             cosines[part] = np.einsum("pw,pw->p", self.unit(first[part]), self.unit(second[part]), optimize=False)
         return cosines
 
-    def centred(self) -> "Matrix":
-        """The same rows, less their mean at use: non-negative features all lean one way, which this takes out."""
-        total = np.zeros(self.rows.shape[1])
-        for start in range(0, len(self), BLOCK):
-            total += self.rows[start : start + BLOCK].sum(axis=0, dtype=np.float64)
-        mean = (total / max(int((~self.zero).sum()), 1)).astype(np.float32)
-        return Matrix(self.feature, self.manifest_digest, self.rows, self.zero, mean)
+    def centred(self, mean: Float32[np.ndarray, " width"] | None = None) -> "Matrix":
+        """The same rows, less a mean at use (their own if none is given): non-negative features all lean one way,
+        which this takes out."""
+        if mean is None:
+            total = np.zeros(self.width)
+            for rows in self.blocks():
+                total += rows.sum(axis=0, dtype=np.float64)
+            mean = (total / max(int((~self.zero).sum()), 1)).astype(np.float32)
+        return replace(self, mean=mean, made=f"{self.made}, less their mean")
+
+    def blocks(self) -> Iterator[Float16[np.ndarray, "row width"]]:
+        """All rows, a block at a time."""
+        for start in range(0, len(self.rows), BLOCK):
+            yield self.rows[start : start + BLOCK]
 
     @property
     def width(self) -> int:
         """Numbers a row."""
         return int(self.rows.shape[1])
-
-
-def write_matrices(shards: Shards, features: Collection[str], folder: Path) -> dict[str, Matrix]:
-    """The matrix of each feature of a shard set, by its name; the set is read once for all of them.
-
-    They are written whole to `folder/<feature>.safetensors`, all or none, and opened. Raises Refusal for a feature the
-    set does not hold, a value that is not finite (naming the video and the second), more than 20% rows without signal,
-    and VGGish codes that were quantised to whole numbers from 0 to 255.
-    """
-    for name in features:
-        shards.check_feature(name)
-    digest = shards.manifest.digest
-    with ExitStack() as stack:
-        files = {name: stack.enter_context(whole_file(folder / f"{name}.safetensors")) for name in features}
-        with ExitStack() as opened:
-            columns = [_Column(shards, name, opened.enter_context(file.open("wb"))) for name, file in files.items()]
-            for video in track(shards.stream(), f"{', '.join(files)} → matrix", len(shards), "videos"):
-                for column in columns:
-                    column.add(video)
-            for column in columns:
-                column.finish()
-        return {name: open_matrix(file, digest) for name, file in files.items()}
 
 
 def open_matrix(path: Path, manifest_digest: str) -> Matrix:
@@ -109,48 +95,40 @@ def open_matrix(path: Path, manifest_digest: str) -> Matrix:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
-        shape = tuple(header["rows"]["shape"])
-        rows = np.memmap(path, np.float16, "r", offset=8 + length, shape=shape)
-        about = header["__metadata__"]
-    except (OSError, ValueError, KeyError, struct.error) as error:
+        about = json.loads(header["__metadata__"]["about"])
+        rows = _mapped(path, header["rows"], 8 + length, np.float16)
+        digests = np.array(_mapped(path, header["digests"], 8 + length, np.uint8))
+        feature, made, manifest = about["feature"], about["made"], about["manifest"]
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise Refusal(f"A matrix must be a safetensors file with 'rows', but '{path}' is not ({error}).") from None
-    if about.get("manifest") != manifest_digest:
+    if manifest != manifest_digest:
         raise Refusal(
             f"A matrix must come from the shards in use, but '{path}' holds rows of another manifest "
-            f"({about.get('manifest', 'none')[:12]}, not {manifest_digest[:12]}): build the graph again."
+            f"({manifest[:12] or 'none'}, not {manifest_digest[:12]}): build the graph again."
         )
-    return Matrix(about["feature"], manifest_digest, rows, _zero_rows(rows, about["feature"]))
+    return Matrix(feature, manifest, rows, _zero_rows(rows, feature), digests, made=made)
 
 
-class _Column:
-    """The matrix of one feature on its way into a file, refused where its rows cannot be compared."""
+def digests_of(rows: Float16[np.ndarray, "row width"]) -> UInt8[np.ndarray, "row 16"]:
+    """The xxh3-128 of each row's bytes."""
+    found = b"".join(xxhash.xxh3_128_digest(row.tobytes()) for row in rows)
+    return np.frombuffer(found, np.uint8).reshape(len(rows), DIGEST)
 
-    def __init__(self, shards: Shards, name: str, file: BinaryIO) -> None:
-        described = shards.manifest.features[name]
-        if "quanti" in described.variant.lower():
-            raise _quantised(name, f"variant '{described.variant}'")
-        self._name, self._file, self._whole, self._highest = name, file, True, 0.0
-        shape = (len(shards) * SECONDS, described.width)
-        file.write(_header(shape, {"format": FORMAT, "feature": name, "manifest": shards.manifest.digest}))
 
-    def add(self, video: Video) -> None:
-        """Appends a video's rows."""
-        with np.errstate(over="ignore"):  # too large for float16 becomes an infinity, refused below
-            rows = np.ascontiguousarray(video.features[self._name], np.float16)
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise Refusal(
-                f"Every value of a feature must be finite, but '{self._name}' of video '{video.key}' "
-                f"is not in second {int(np.argmin(finite))}: mend the feature file and pack again."
-            )
-        self._whole = self._whole and bool(((rows >= 0) & (rows <= 255) & (rows == np.floor(rows))).all())
-        self._highest = max(self._highest, float(rows.max()))
-        self._file.write(rows.tobytes())
+def header(snippets: int, width: int, about: dict[str, Any]) -> bytes:
+    """The start of a matrix file: the header's length, then the header; the rows follow, then the digests."""
+    size = snippets * width * 2
+    tensors = {
+        "rows": {"dtype": "F16", "shape": [snippets, width], "data_offsets": [0, size]},
+        "digests": {"dtype": "U8", "shape": [snippets, DIGEST], "data_offsets": [size, size + snippets * DIGEST]},
+    }
+    text = json.dumps({"__metadata__": {"about": json.dumps({"format": FORMAT, **about})}, **tensors}).encode()
+    text += b" " * (-(len(text) + 8) % 64)  # so that the rows start at a multiple of 64 bytes
+    return struct.pack("<Q", len(text)) + text
 
-    def finish(self) -> None:
-        """Refuses what all rows together show to be codes."""
-        if self._whole and self._highest > 16:
-            raise _quantised(self._name, f"only whole numbers up to {self._highest:.0f}")
+
+def _mapped(path: Path, tensor: dict[str, Any], start: int, kind: type) -> np.ndarray:
+    return np.memmap(path, kind, "r", offset=start + tensor["data_offsets"][0], shape=tuple(tensor["shape"]))
 
 
 def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str) -> Bool[np.ndarray, " snippet"]:
@@ -163,19 +141,3 @@ def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str) -> Bool
             f"({int(zero.sum())} of {len(zero)}): check the extraction of that feature."
         )
     return zero
-
-
-def _quantised(feature: str, found: str) -> Refusal:
-    return Refusal(
-        f"Cosines need features as the network gave them, but '{feature}' holds quantised codes ({found}), "
-        "in which unrelated snippets look alike (cosine 0.81): dequantise before packing."
-    )
-
-
-def _header(shape: tuple[int, int], metadata: dict[str, str]) -> bytes:
-    """The start of a safetensors file with one float16 tensor `rows`: the header's length, then the header."""
-    size = shape[0] * shape[1] * 2
-    rows = {"dtype": "F16", "shape": list(shape), "data_offsets": [0, size]}
-    text = json.dumps({"__metadata__": metadata, "rows": rows}).encode()
-    text += b" " * (-(len(text) + 8) % 64)  # so that the rows start at a multiple of 64 bytes
-    return struct.pack("<Q", len(text)) + text

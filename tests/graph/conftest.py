@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graph.rows.matrix import Matrix, write_matrices
+from graph.rows.matrix import Matrix
+from graph.rows.write import write_matrices
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
 from shards.write import Writer

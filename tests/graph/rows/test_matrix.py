@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from graph.rows.matrix import Matrix, open_matrix, write_matrices
+from graph.rows.matrix import Matrix, open_matrix
+from graph.rows.write import write_matrices
 from launch.refusal import Refusal
 from shards.read import Shards
 
@@ -105,3 +106,11 @@ def test_a_file_that_is_no_matrix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(b"\x07")
     with pytest.raises(Refusal, match="must be a safetensors file"):
         open_matrix(tmp_path / "m.safetensors", "")
+
+
+def test_exact_copies_have_equal_digests_and_only_they(matrix_of: Callable[..., Matrix]) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 6))
+    rows[[7, 31]] = rows[3]
+    digests = matrix_of(rows).digests
+    assert len(np.unique(digests, axis=0)) == 38
+    assert (digests[[7, 31]] == digests[3]).all()

@@ -1,0 +1,78 @@
+"""What happens to rows on their way from the shards into a matrix."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graph.rows.write import RowSettings, write_matrices
+from launch.refusal import Refusal
+from shards.read import Shards
+
+DEQUANTISE = RowSettings(codes="dequantise")
+
+
+def codes(videos: int = 4, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (videos, 10, 128)).astype(np.float32)
+
+
+def test_codes_are_read_back_as_the_values_they_stand_for(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    written = codes()
+    matrix = write_matrices(shard_set({"vggish": written}), ["vggish"], tmp_path, DEQUANTISE)["vggish"]
+    np.testing.assert_allclose(matrix.rows, written.reshape(40, 128) / 63.75 - 2, atol=1e-3)
+    assert matrix.made == "dequantised from codes to -2..2"
+    raw, read = written.reshape(40, 128), matrix.tile(np.arange(20), np.arange(20, 40))
+    raw /= np.linalg.norm(raw, axis=1, keepdims=True)
+    assert (raw[:20] @ raw[20:].T).mean() > 0.7  # unrelated rows of codes look alike …
+    assert abs(read.mean()) < 0.05  # … and as values they do not
+
+
+def test_values_that_are_no_codes_stay_as_they_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 10, 8)).astype(np.float16)
+    matrix = write_matrices(shard_set({"vggish": values}), ["vggish"], tmp_path, DEQUANTISE)["vggish"]
+    np.testing.assert_array_equal(matrix.rows, values.reshape(40, 8))
+    assert matrix.made == "as stored"
+
+
+@pytest.mark.parametrize("settings", [RowSettings(), DEQUANTISE])
+def test_a_feature_that_holds_codes_in_its_later_videos_only_is_refused(
+    shard_set: Callable[..., Shards], tmp_path: Path, settings: RowSettings
+) -> None:
+    mixed = codes(70)
+    mixed[:65] = 0.5
+    with pytest.raises(Refusal, match=r"everywhere or nowhere.*'vggish'") as refused:
+        write_matrices(shard_set({"vggish": np.where(np.arange(70)[:, None, None] < 65, mixed * 0, mixed)}), ["vggish"],
+                       tmp_path, settings)  # fmt: skip
+    assert "pack what was extracted in one way" in str(refused.value)
+    assert not (tmp_path / "vggish.safetensors").exists()
+
+
+def test_wide_rows_are_projected_above_a_number_of_snippets_and_cosines_stay(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    rows = np.abs(random.normal(size=(20, 1, 2048)) + 0.5 * random.normal(size=(20, 10, 2048)))
+    shards = shard_set({"resnet152": rows, "vggish": rows[..., :128]})
+    names = ["resnet152", "vggish"]
+    whole = write_matrices(shards, names, tmp_path / "whole", RowSettings(project_above=200))
+    less = write_matrices(shards, names, tmp_path / "less", RowSettings(project_above=199))
+    assert [whole[name].width for name in names] == [2048, 128]
+    assert [less[name].width for name in names] == [512, 128]
+    assert less["resnet152"].made == "projected from 2048 to 512 numbers"
+    every = np.arange(200)
+    difference = less["resnet152"].tile(every, every) - whole["resnet152"].tile(every, every)
+    assert np.abs(difference).max() < 6 * (1 - 0.7**2) / 512**0.5  # six deviations at the cosines there are
+    np.testing.assert_array_equal(less["resnet152"].digests, whole["resnet152"].digests)
+
+
+def test_the_projection_is_the_same_for_a_seed_and_another_for_another(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    shards = shard_set({"resnet152": np.random.default_rng(0).normal(size=(3, 10, 64))})
+    one, same, other = (
+        write_matrices(shards, ["resnet152"], tmp_path / name, RowSettings(project_to=16, project_above=0, seed=seed))
+        for name, seed in (("one", 0), ("same", 0), ("other", 1))
+    )
+    np.testing.assert_array_equal(one["resnet152"].rows, same["resnet152"].rows)
+    assert not np.array_equal(one["resnet152"].rows, other["resnet152"].rows)
