@@ -88,7 +88,7 @@ def planted(folder: Path, videos: int = 29_000, seed: int = 0, width: int = 512)
         of_modality = np.random.default_rng([seed, full])
         forms, owner = _forms(of_modality, full)
         latent = _latents(random, drawn[name], owner, quiet[name])
-        projection = None if stored == full else of_modality.standard_normal((full, stored), np.float32)
+        projection = None if stored == full else _projection(np.random.default_rng([seed, full, stored]), full, stored)
         with _new_matrix(folder / f"{name}.matrix", name, (videos * SECONDS, stored)) as rows:
             _render(rows, latent, forms, of_modality, projection)
             _copy(rows, copied, random)
@@ -205,7 +205,11 @@ def _render(
         made = signal * made + (1 - signal) * silence
         np.maximum(made, 0, out=made)
         made *= gain
-        rows[part] = made if projection is None else made @ projection / np.sqrt(np.float32(projection.shape[1]))
+        rows[part] = made if projection is None else made @ projection
+
+
+def _projection(random: np.random.Generator, full: int, stored: int) -> Float32[np.ndarray, "full stored"]:
+    return random.standard_normal((full, stored), np.float32) / np.sqrt(np.float32(stored))
 
 
 def _copy(rows: np.ndarray, source: Int[np.ndarray, " video"], random: np.random.Generator) -> None:
