@@ -11,10 +11,11 @@ from math import ceil
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32
 
 from graph.forests.forest import Edges, Forest
-from graph.forests.saturated import Score, join, saturated
+from graph.forests.saturated import compared, join
+from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
 from graph.search.neighbours import Neighbours
 from launch.progress import track
@@ -36,41 +37,33 @@ class Modality:
     forest: Forest
     neighbours: Neighbours | None
     """None for scope = "video"."""
+    bar: Float32[np.ndarray, " snippet"]
+    """Cosine above which a snippet's list lacks no pair: its k-th similarity, or the floor if it lists fewer than k."""
     hubs: Bool[np.ndarray, " snippet"]
     """Snippets with k neighbours at the hub similarity or more, whether or not they are excluded."""
     without: Bool[np.ndarray, " snippet"]
     """Snippets that get no edges: all zero, or excluded hubs."""
     saturated: Bool[np.ndarray, " snippet"]
-    """Snippets that were compared with each other exhaustively."""
+    """Snippets whose originals were compared with each other exhaustively."""
+    copies: int
+    """Snippets that are an exact copy of an earlier one."""
+    engine: str
+    exact: bool
+    """Whether every threshold from the floor up gives the components of the full threshold graph."""
 
 
-def build_corpus(
-    name: str,
-    matrix: Matrix,
-    neighbours: Neighbours,
-    limits: tuple[float, float],
-    hub_similarity: float,
-    exclude_hubs: bool,
-) -> Modality:
-    """The modality over all pairs of the corpus, from its exact neighbour lists; `limits` are (threshold, floor)."""
-    threshold, floor = limits
-    hubs = neighbours.hubs(hub_similarity)
-    without = matrix.zero | hubs if exclude_hubs else matrix.zero
-    listed = Forest.grown(len(matrix), _listed(neighbours, floor, without, f"{name} forest"))
-    full = saturated(neighbours.weakest, floor, without)
-    forest = join(listed, np.flatnonzero(full).astype(np.int32), matrix.tile, floor, f"{name} saturated")
-    return Modality(name, matrix, threshold, floor, forest, neighbours, hubs, without, full)
+def build_videos(name: str, matrix: Matrix, floor: float) -> Modality:
+    """The modality over the pairs of snippets of the same video."""
+    snippets = len(matrix)
+    none = np.zeros(snippets, bool)
+    forest = Forest.grown(snippets, _within_videos([matrix], [floor], f"{name} within videos"))
+    bar = np.full(snippets, floor, np.float32)
+    return Modality(
+        name, matrix, floor, floor, forest, None, bar, none, matrix.zero, none, 0, "within videos", exact=True
+    )
 
 
-def build_videos(name: str, matrix: Matrix, limits: tuple[float, float]) -> Modality:
-    """The modality over the pairs of snippets of the same video; `limits` are (threshold, floor)."""
-    threshold, floor = limits
-    none = np.zeros(len(matrix), bool)
-    forest = Forest.grown(len(matrix), _within_videos(len(matrix), matrix.tile, floor, name))
-    return Modality(name, matrix, threshold, floor, forest, None, none, matrix.zero, none)
-
-
-def build_both(audio: Modality, visual: Modality) -> Forest:
+def build_both(audio: Modality, visual: Modality, ranks: Ranks | None = None) -> Forest:
     """The forest of the pairs similar in both modalities; cut it at 0.
 
     A pair's weight is the smaller of its two margins, similarity − threshold. Every pair with both margins above 0 is
@@ -78,49 +71,51 @@ def build_both(audio: Modality, visual: Modality) -> Forest:
     the threshold in both, and all such snippets are compared with each other.
     """
     without = audio.without | visual.without
-    nodes = len(without)
-
-    def margin(left: Int[np.ndarray, " left"], right: Int[np.ndarray, " right"]) -> Float32[np.ndarray, "left right"]:
-        return np.minimum(
-            audio.matrix.tile(left, right) - np.float32(audio.threshold),
-            visual.matrix.tile(left, right) - np.float32(visual.threshold),
-        )
-
+    thresholds = [audio.threshold, visual.threshold]
     if audio.neighbours is None or visual.neighbours is None:
-        return Forest.grown(nodes, _within_videos(nodes, margin, 0.0, "both"))
-    listed = Forest.empty(nodes)
+        pairs = _within_videos([audio.matrix, visual.matrix], thresholds, "both within videos")
+        return Forest.grown(len(without), pairs)
+    listed = Forest.empty(len(without))
     for one, other in ((audio, visual), (visual, audio)):
-        for edges in _also(one, other, without):
+        for edges in _also(listed_edges(one, without, f"both, listed in {one.name}", one.threshold), one, other):
             listed = listed.merge(edges)
-    full = saturated(audio.neighbours.weakest, audio.threshold, without)
-    full &= saturated(visual.neighbours.weakest, visual.threshold, without)
-    return join(listed, np.flatnonzero(full).astype(np.int32), margin, 0.0, "both saturated")
+    full = (audio.bar >= audio.threshold) & (visual.bar >= visual.threshold) & ~without
+    saturated = np.flatnonzero(full).astype(np.int32)
+    candidates = compared(audio.matrix, saturated, audio.threshold, ranks or Ranks(), "both saturated")
+    return join(listed, _also(candidates, audio, visual), 0.0)
 
 
-def _also(one: Modality, other: Modality, without: Bool[np.ndarray, " snippet"]) -> Iterator[Edges]:
-    """The pairs listed in one modality that are similar in the other too, weighed by their smaller margin."""
-    assert one.neighbours is not None
-    for edges in _listed(one.neighbours, one.threshold, without, f"both, listed in {one.name}"):
+def listed_edges(
+    side: Modality, without: Bool[np.ndarray, " snippet"], what: str, above: float, block: int = 32768
+) -> Iterator[Edges]:
+    """A modality's listed pairs above a similarity, but for those with an end in `without`; blocks of snippets pass."""
+    assert side.neighbours is not None
+    blocks = ceil(len(without) / block)
+    return track(side.neighbours.edges(above, without, block), what, blocks, f"× {block} snippets")
+
+
+def _also(pairs: Iterator[Edges], one: Modality, other: Modality) -> Iterator[Edges]:
+    """The pairs of one modality that are similar in the other too, weighed by their smaller margin."""
+    for edges in pairs:
         also = other.matrix.pairs(edges.first, edges.second) - np.float32(other.threshold)
         weight = np.minimum(edges.similarity - np.float32(one.threshold), also)
         yield Edges(edges.first, edges.second, weight).where(weight > 0)
 
 
-def _listed(
-    neighbours: Neighbours, floor: float, without: Bool[np.ndarray, " snippet"], what: str, block: int = 32768
-) -> Iterator[Edges]:
-    """The listed pairs above the floor, `block` snippets' at a time, shown as they pass."""
-    blocks = ceil(len(without) / block)
-    return track(neighbours.edges(floor, without, block), what, blocks, f"× {block} snippets")
+def _within_videos(matrices: list[Matrix], floors: list[float], what: str, videos: int = 64) -> Iterator[Edges]:
+    """The edges between seconds of one video that are above the floor in every matrix, `videos` videos at a time.
 
-
-def _within_videos(nodes: int, score: Score, floor: float, name: str, videos: int = 64) -> Iterator[Edges]:
-    """The edges above the floor between seconds of one video, `videos` videos compared at a time."""
+    With several matrices an edge weighs its smallest margin over the floors; with one, its similarity.
+    """
+    nodes = len(matrices[0])
     starts = range(0, nodes, videos * SECONDS)
-    for start in track(starts, f"{name} within videos", len(starts), f"× {videos} videos"):
+    for start in track(starts, what, len(starts), f"× {videos} videos"):
         snippets = np.arange(start, min(start + videos * SECONDS, nodes), dtype=np.int32)
-        similarity = score(snippets, snippets)
-        row, column = np.nonzero(similarity > np.float32(floor))
+        tiles = [matrix.tile(snippets, snippets) for matrix in matrices]
+        above = np.logical_and.reduce([tile > np.float32(floor) for tile, floor in zip(tiles, floors, strict=True)])
+        row, column = np.nonzero(above)
         inside = (row // SECONDS == column // SECONDS) & (row < column)
         row, column = row[inside], column[inside]
-        yield Edges(snippets[row], snippets[column], similarity[row, column])
+        margins = [tile[row, column] - np.float32(floor) for tile, floor in zip(tiles, floors, strict=True)]
+        weight = tiles[0][row, column] if len(tiles) == 1 else np.minimum.reduce(margins)
+        yield Edges(snippets[row], snippets[column], weight)

@@ -10,20 +10,22 @@ Two facts carry this room (both are tests):
   edges, and any pair of thresholds (τ_audio, τ_visual) is answered from two forests.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float32, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from launch.refusal import Refusal
 
-FORMAT = "soundsight-forest-v1"
+FORMAT = "soundsight-forest-v2"
+ABOUT = b"soundsight"
 
 
 @dataclass(frozen=True)
@@ -88,24 +90,24 @@ class Forest:
         above = np.searchsorted(-self.edges.similarity, -np.float32(threshold), side="left")
         return self.edges.where(slice(int(above)))
 
-    def save(self, path: Path, header: dict[str, str]) -> None:
-        """Writes the edges as safetensors (`first`, `second`, `similarity`, by falling similarity) with a header."""
-        tensors = {
-            "first": self.edges.first.astype(np.int32 if self.nodes < 2**31 else np.int64),
-            "second": self.edges.second.astype(np.int32 if self.nodes < 2**31 else np.int64),
-            "similarity": self.edges.similarity,
-        }
-        path.write_bytes(save(tensors, {**header, "format": FORMAT, "nodes": str(self.nodes)}))
+    def save(self, path: Path, header: Mapping[str, str]) -> None:
+        """Writes the edges as parquet rows (i, j, similarity) by falling similarity, so a threshold is a prefix."""
+        about = json.dumps({**header, "format": FORMAT, "nodes": self.nodes}, sort_keys=True)
+        columns = {"i": self.edges.first, "j": self.edges.second, "similarity": self.edges.similarity}
+        table = pa.table(columns).replace_schema_metadata({ABOUT: about})
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
 
     @classmethod
     def load(cls, path: Path) -> tuple["Forest", dict[str, str]]:
         """The forest of a file and its header; raises Refusal for a file that is not a forest in falling order."""
         try:
-            with safe_open(path, "np") as file:
-                header = dict(file.metadata() or {})
-                edges = Edges(*(file.get_tensor(name) for name in ("first", "second", "similarity")))
-        except (SafetensorError, OSError) as error:
-            raise Refusal(f"A forest must be a safetensors file, but '{path}' is not ({error}): build again.") from None
+            table = pq.read_table(path)
+            header = json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))
+            edges = Edges(*(table.column(name).to_numpy() for name in ("i", "j", "similarity")))
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise Refusal(
+                f"A forest must be a parquet file of i, j, similarity, but '{path}' is not ({error}): build again."
+            ) from None
         if header.get("format") != FORMAT or not _sound(edges, int(header["nodes"])):
             raise Refusal(
                 f"A forest's edges must fall in similarity between known snippets, but '{path}' does not "
@@ -159,6 +161,7 @@ def _distinct(nodes: int, edges: Edges) -> Edges:
 
 def _sound(edges: Edges, nodes: int) -> bool:
     ends = np.concatenate([edges.first, edges.second])
-    lengths = len(edges.first) == len(edges.second) == len(edges.similarity) <= max(nodes - 1, 0)
+    kinds = edges.first.dtype.kind == edges.second.dtype.kind == "i" and edges.similarity.dtype == np.float32
+    lengths = kinds and len(edges.first) == len(edges.second) == len(edges.similarity) <= max(nodes - 1, 0)
     inside = not len(ends) or (ends.min() >= 0 and ends.max() < nodes)
     return bool(lengths and inside and np.all(np.diff(edges.similarity) <= 0))

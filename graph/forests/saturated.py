@@ -8,66 +8,64 @@ k-th is ≥ w.
 
 So the listed edges and all edges among saturated snippets make the whole graph above the floor, and its maximum
 spanning forest cut at any τ ≥ floor gives the components of the full threshold graph. The claim survives the removal of
-snippets (hubs) from the graph, since it holds for every pair on its own. Two matrix products of one pair may differ in
-the last bits, so saturation is judged `MARGIN` below the floor, and a threshold within `MARGIN` of some pair's
-similarity may count that pair either way.
+snippets (hubs) from the graph, since it holds for every pair on its own, and holds for originals alone, whose copies
+are joined to them at similarity 1. Two matrix products of one pair may differ in the last bits, so a threshold within
+`MARGIN` of some pair's similarity may count that pair either way.
 
 *Skipping.* A candidate pair whose ends the forest already joins by a path no weaker than itself changes no cut. Cuts at
 a ladder of levels are labelled once; a candidate is skipped when the lowest level at or above its similarity joins its
 ends. What remains is merged, and the ladder renewed, whenever a buffer fills: memory does not grow with the candidates.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Float32, Int
 
 from graph.forests.forest import Edges, Forest, components
+from graph.ranks import Ranks
+from graph.rows.matrix import Matrix
+from graph.search.blocks import Comparison, screening_pays, tasks
+from graph.search.search import processors
 from launch.progress import track
 
 MARGIN = 1e-5
 """Cosine: more than two float32 products of the same unit rows ever differ by."""
 HIGHEST = 0.9999
 """Cosine: the highest threshold that is told apart; above it, rounding decides between identical snippets."""
-TILE = 2048
 BUFFER = 2_000_000
-
-Score = Callable[[Int[np.ndarray, " left"], Int[np.ndarray, " right"]], Float32[np.ndarray, "left right"]]
-"""The similarities of two lists of snippets."""
+"""Candidates that may matter, merged at a time."""
 
 
-def join(
-    forest: Forest,
-    snippets: Int[np.ndarray, " chosen"],
-    score: Score,
-    floor: float,
-    what: str = "saturated",
-    tile: int = TILE,
-    buffer: int = BUFFER,
-) -> Forest:
-    """The forest with every edge above the floor among the chosen snippets (rising order) added; each pair once.
-
-    Given all snippets and an empty forest it is the exhaustive graph itself. `tile` snippets by `tile` are compared at
-    a time; edges that may matter are merged by the `buffer`.
-    """
-    ladder, waiting, count = _Ladder.of(forest, floor), [], 0
-    tiles = list(_tiles(len(snippets), tile))
-    for rows, columns in track(tiles, f"{what} pairs", len(tiles), "tiles"):
-        found = ladder.news(_above(snippets[rows], snippets[columns], score, floor))
+def join(forest: Forest, candidates: Iterable[Edges], floor: float, buffer: int = BUFFER) -> Forest:
+    """The forest with all candidates added, none of them at or below the floor; merged by the `buffer`."""
+    ladder: _Ladder | None = None
+    waiting: list[Edges] = []
+    count = 0
+    for edges in candidates:
+        ladder = ladder or _Ladder.of(forest, floor)
+        found = ladder.news(edges)
         waiting.append(found)
         count += len(found)
         if count > buffer:
             forest = forest.merge(Edges.joined(waiting))
-            ladder, waiting, count = _Ladder.of(forest, floor), [], 0
+            ladder, waiting, count = None, [], 0
     return forest.merge(Edges.joined(waiting))
 
 
-def saturated(
-    weakest: Float32[np.ndarray, " snippet"], floor: float, without: Bool[np.ndarray, " snippet"]
-) -> Bool[np.ndarray, " snippet"]:
-    """Which snippets' lists may lack edges above the floor (k-th similarity at the floor or more), less `without`."""
-    return (weakest >= np.float32(floor - MARGIN)) & ~without
+def compared(
+    matrix: Matrix, snippets: Int[np.ndarray, " chosen"], floor: float, ranks: Ranks, what: str
+) -> Iterator[Edges]:
+    """This process's share of the pairs above the floor among the chosen snippets; of all shares, each pair once.
+
+    Joined to an empty forest, those of all snippets are the exhaustive graph itself.
+    """
+    work = ranks.of(list(tasks(len(snippets))))
+    bar = np.full(len(snippets), np.nextafter(np.float32(floor), np.float32(2)), np.float32)
+    comparison = Comparison(matrix, snippets, floor, bool(work) and screening_pays(matrix.width))
+    for pairs in track(comparison.run(work, bar, processors()), what, len(work), "blocks"):
+        yield Edges(snippets[pairs.first], snippets[pairs.second], pairs.similarity)
 
 
 @dataclass(frozen=True)
@@ -92,17 +90,3 @@ class _Ladder:
         inside = np.minimum(rung, len(self.levels) - 1)
         joined = self.labels[inside, edges.first] == self.labels[inside, edges.second]
         return edges.where(~joined | (rung == len(self.levels)))
-
-
-def _above(left: np.ndarray, right: np.ndarray, score: Score, floor: float) -> Edges:
-    similarity = score(left, right)
-    row, column = np.nonzero(similarity > np.float32(floor))
-    edges = Edges(left[row], right[column], similarity[row, column])
-    return edges.where(edges.first < edges.second)  # the tiles on the diagonal hold each pair twice
-
-
-def _tiles(count: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    """Half of the square of `count` snippets, diagonal included."""
-    for row in range(0, count, tile):
-        for column in range(row, count, tile):
-            yield slice(row, row + tile), slice(column, column + tile)

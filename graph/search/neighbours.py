@@ -1,42 +1,39 @@
-"""The k most similar snippets of every snippet, exactly, by faiss. The only file that imports faiss.
-
-The index (`IndexFlatIP`, exhaustive) holds the unit rows in float32: 4 · snippets · width bytes of memory. The lists
-take 8 · snippets · k bytes. Queries go in batches, so nothing else grows with the corpus. CPU only for now.
-"""
+"""The neighbour lists: for every snippet the k most similar others above a floor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from graph.forests.forest import Edges
-from graph.rows.matrix import BLOCK, Matrix
-from launch.progress import track
+from graph.rows.matrix import BLOCK
 from launch.refusal import Refusal
 
-FORMAT = "soundsight-neighbours-v1"
+FORMAT = "soundsight-neighbours-v2"
+NOBODY = -1
+"""In place of a neighbour where a list ends before k; its similarity is -infinity."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each snippet its k most similar *other* snippets, by falling similarity."""
+    """For each snippet its k most similar *other* snippets above a floor, by falling similarity."""
 
     indices: Int[np.ndarray, "snippet k"]
+    """int32; NOBODY where there is no further one above the floor."""
     similarities: Float32[np.ndarray, "snippet k"]
 
     @property
     def k(self) -> int:
-        """Neighbours listed for each snippet."""
+        """Neighbours a list can hold."""
         return int(self.indices.shape[1])
 
     @property
     def weakest(self) -> Float32[np.ndarray, " snippet"]:
-        """The k-th similarity: whatever a snippet's list leaves out is at most this similar to it."""
+        """The k-th similarity: a pair above the floor that a list leaves out is at most this similar."""
         return self.similarities[:, -1]
 
     def hubs(self, similarity: float) -> Bool[np.ndarray, " snippet"]:
@@ -51,67 +48,34 @@ class Neighbours:
             row, column = np.nonzero(keep)
             yield Edges((row + start).astype(np.int32), near[row, column], similar[row, column])
 
-    def save(self, path: Path, header: dict[str, str]) -> None:
-        """Writes the lists as safetensors (`indices` int32, `similarities` float32) with a header."""
+    def save(self, path: Path, manifest: str) -> None:
+        """Writes the lists as safetensors (`indices` int32, `similarities` float32)."""
         tensors = {"indices": self.indices, "similarities": self.similarities}
-        path.write_bytes(save(tensors, {**header, "format": FORMAT}))
+        path.write_bytes(save(tensors, {"about": f"{FORMAT} {manifest}"}))
 
+    @classmethod
+    def load(cls, path: Path) -> "Neighbours":
+        """The lists of a file; raises Refusal for a file that holds none."""
+        try:
+            with safe_open(path, "np") as file:
+                lists = cls(file.get_tensor("indices"), file.get_tensor("similarities"))
+                about = (file.metadata() or {}).get("about", "")
+        except (SafetensorError, OSError) as error:
+            raise Refusal(
+                f"Neighbour lists must be a safetensors file, but '{path}' is not ({error}): build the graph again."
+            ) from None
+        if not about.startswith(FORMAT) or not lists._sound():
+            raise Refusal(
+                f"Neighbour lists must name known snippets by falling similarity, but '{path}' does not (altered, or "
+                "another program's): build the graph again."
+            )
+        return lists
 
-def nearest(matrix: Matrix, k: int, batch: int = 1024) -> Neighbours:
-    """The k nearest neighbours of every row of a matrix by cosine, itself left out; exact.
-
-    Identical snippets count one by one, so a snippet repeated more than k times fills its own lists. Zero rows find
-    neighbours at similarity 0, which no edge keeps. Raises Refusal when k is not below the number of snippets, and
-    when faiss is missing or installed twice.
-    """
-    faiss = load_faiss()
-    check_k(len(matrix), k)
-    index = faiss.IndexFlatIP(matrix.width)
-    for start in range(0, len(matrix), BLOCK):
-        index.add(matrix.unit(np.s_[start : start + BLOCK]))
-    indices = np.empty((len(matrix), k), np.int32)
-    similarities = np.empty((len(matrix), k), np.float32)
-    starts = range(0, len(matrix), batch)
-    for start in track(starts, f"{matrix.feature} neighbours", len(starts), f"× {batch} snippets"):
-        part = np.s_[start : start + batch]
-        found, near = index.search(matrix.unit(part), k + 1)
-        similarities[part], indices[part] = _without_self(start, found, near)
-    return Neighbours(indices, similarities)
-
-
-def check_k(snippets: int, k: int) -> None:
-    """Raises Refusal when a list of k neighbours cannot be filled."""
-    if k >= snippets:
-        raise Refusal(
-            f"A snippet's list can hold at most all other snippets, but k is {k} and the shards hold "
-            f"{snippets} snippets: give --k a value below {snippets} or more videos."
-        )
-
-
-def load_faiss() -> ModuleType:
-    """The faiss module; raises Refusal when none is installed, or several that overwrite each other's files."""
-    installed = sorted(set(packages_distributions().get("faiss", [])))
-    if len(installed) > 1:
-        raise Refusal(
-            f"Exactly one faiss may be installed, but {' and '.join(installed)} both are and overwrite each "
-            f"other's files: pip uninstall {' '.join(installed)}, then install one of the extras .[cpu], "
-            ".[cuda12], .[cuda13]."
-        )
-    try:
-        import faiss
-    except ImportError:
-        raise Refusal(
-            "The graph needs faiss, but it is not installed: pip install -e '.[cpu]' on a machine without a "
-            "GPU, '.[cuda12]' for CUDA 12, or '.[cuda13]' for CUDA 13."
-        ) from None
-    return faiss
-
-
-def _without_self(
-    start: int, found: Float32[np.ndarray, "query k1"], near: Int[np.ndarray, "query k1"]
-) -> tuple[Float32[np.ndarray, "query k"], Int[np.ndarray, "query k"]]:
-    """The lists less each query itself; where more than k others tie with it and push it out, less the last."""
-    own = near == np.arange(start, start + len(near))[:, None]
-    own[~own.any(axis=1), -1] = True
-    shape = (len(near), near.shape[1] - 1)
-    return found[~own].reshape(shape), near[~own].reshape(shape)
+    def _sound(self) -> bool:
+        indices, similarities = self.indices, self.similarities
+        shapes = indices.ndim == 2 and indices.shape == similarities.shape and indices.shape[1] > 0
+        if not shapes or indices.dtype != np.int32 or similarities.dtype != np.float32:
+            return False
+        inside = indices.min(initial=NOBODY) >= NOBODY and indices.max(initial=NOBODY) < len(indices)
+        falling = bool(np.all(similarities[:, 1:] <= similarities[:, :-1]))
+        return bool(inside and falling and np.array_equal(indices == NOBODY, similarities == -np.inf))

@@ -1,13 +1,16 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from graph.corpus import HubSettings, build_corpus
 from graph.forests.forest import components
-from graph.modality import Modality, build_both, build_corpus, build_videos
-from graph.rows.matrix import Matrix, write_matrices
-from graph.search.neighbours import nearest
+from graph.modality import Modality, build_both, build_videos
+from graph.rows.matrix import Matrix
+from graph.rows.write import write_matrices
+from graph.search.search import SearchSettings
 from shards.read import Shards
 
 Draw = Callable[..., np.ndarray]
@@ -24,8 +27,9 @@ def two_matrices(shard_set: Callable[..., Shards], tmp_path: Path, quarters: Dra
     return matrices["one"], matrices["two"]
 
 
-def side(name: str, matrix: Matrix, limits: tuple[float, float], k: int = 4) -> Modality:
-    return build_corpus(name, matrix, nearest(matrix, k), limits, 0.98, exclude_hubs=False)
+def side(name: str, matrix: Matrix, threshold: float, k: int = 4) -> Modality:
+    built = build_corpus(name, matrix, 0.25, SearchSettings(k=k), HubSettings(exclude=False))
+    return replace(built, threshold=threshold)
 
 
 def cosines(matrix: Matrix) -> np.ndarray:
@@ -38,14 +42,16 @@ def test_pairs_similar_in_both_modalities_give_the_brute_force_components(
     brute: Callable, two_matrices: tuple[Matrix, Matrix], audio: float, visual: float
 ) -> None:
     one, two = two_matrices
-    both = build_both(side("audio", one, (audio, 0.25)), side("visual", two, (visual, 0.25)))
+    both = build_both(side("audio", one, audio), side("visual", two, visual))
     expected = brute((cosines(one) > audio) & (cosines(two) > visual))
     np.testing.assert_array_equal(components(150, [both.cut(0)]), expected)
 
 
 def test_edges_inside_videos_only_never_join_two_videos(brute: Callable, two_matrices: tuple[Matrix, Matrix]) -> None:
     one, two = two_matrices
-    audio, visual = build_videos("audio", one, (0.5, 0.25)), build_videos("visual", two, (0.5, 0.25))
+    audio, visual = (
+        replace(build_videos(name, matrix, 0.25), threshold=0.5) for name, matrix in (("audio", one), ("visual", two))
+    )
     video = np.arange(150) // 10
     inside = video == video[:, None]
     either = brute(inside & ((cosines(one) > 0.5) | (cosines(two) > 0.5)))
@@ -57,7 +63,7 @@ def test_edges_inside_videos_only_never_join_two_videos(brute: Callable, two_mat
 def test_all_zero_rows_get_no_edges(matrix_of: Callable[..., Matrix], quarters: Draw) -> None:
     rows = quarters(np.random.default_rng(0), 100, 8)
     rows[::10] = 0
-    built = side("audio", matrix_of(rows), (0.5, 0.25))
+    built = side("audio", matrix_of(rows), 0.5)
     ends = np.concatenate([built.forest.edges.first, built.forest.edges.second])
     assert built.without.sum() == 10
     assert not built.without[ends].any()

@@ -111,8 +111,8 @@ def test_no_edges_leave_every_snippet_alone() -> None:
 
 def test_a_forest_file_gives_back_the_forest_and_its_header(tmp_path: Path) -> None:
     forest = Forest.empty(30).merge(random_edges(30, 90, 1))
-    forest.save(tmp_path / "forest.safetensors", {"manifest": "abc"})
-    loaded, header = Forest.load(tmp_path / "forest.safetensors")
+    forest.save(tmp_path / "forest.parquet", {"manifest": "abc"})
+    loaded, header = Forest.load(tmp_path / "forest.parquet")
     assert loaded.nodes == 30
     assert header["manifest"] == "abc"
     np.testing.assert_array_equal(loaded.edges.first, forest.edges.first)
@@ -120,15 +120,15 @@ def test_a_forest_file_gives_back_the_forest_and_its_header(tmp_path: Path) -> N
 
 
 def test_a_file_of_edges_that_do_not_fall_in_similarity_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "forest.safetensors"
+    path = tmp_path / "forest.parquet"
     Forest(3, Edges(np.array([0, 1]), np.array([1, 2]), np.array([0.2, 0.9], np.float32))).save(path, {})
     with pytest.raises(Refusal, match="must fall in similarity"):
         Forest.load(path)
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "forest.safetensors"
+    path = tmp_path / "forest.parquet"
     Forest.empty(30).merge(random_edges(30, 90, 1)).save(path, {})
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(Refusal, match="must be a safetensors file"):
+    with pytest.raises(Refusal, match="must be a parquet file"):
         Forest.load(path)

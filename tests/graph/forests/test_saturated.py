@@ -1,15 +1,19 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.forests.forest import Forest, components
-from graph.forests.saturated import join, saturated
-from graph.modality import build_corpus
+from graph.corpus import HubSettings, build_corpus
+from graph.forests.forest import Edges, Forest, components
+from graph.forests.saturated import compared, join
+from graph.modality import Modality
+from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
-from graph.search.neighbours import Neighbours, nearest
+from graph.search.neighbours import Neighbours
+from graph.search.search import SearchSettings
 
 
 def exact_lists(similarity: np.ndarray, k: int, random: np.random.Generator) -> Neighbours:
@@ -20,11 +24,23 @@ def exact_lists(similarity: np.ndarray, k: int, random: np.random.Generator) -> 
     return Neighbours(order.astype(np.int32), np.take_along_axis(similarity, order, axis=1))
 
 
+def among(similarity: np.ndarray, chosen: np.ndarray, floor: float, tile: int) -> Iterator[Edges]:
+    """All pairs above the floor among some snippets, a tile at a time."""
+    for start in range(0, len(chosen), tile):
+        rows = chosen[start : start + tile]
+        row, column = np.nonzero((similarity[np.ix_(rows, chosen)] > np.float32(floor)) & (rows[:, None] < chosen))
+        yield Edges(rows[row], chosen[column], similarity[rows[row], chosen[column]])
+
+
 def forest_of(similarity: np.ndarray, lists: Neighbours, floor: float, tile: int, buffer: int) -> Forest:
     without = np.zeros(len(similarity), bool)
     listed = Forest.grown(len(similarity), lists.edges(floor, without, block=7))
-    chosen = np.flatnonzero(saturated(lists.weakest, floor, without))
-    return join(listed, chosen, lambda left, right: similarity[np.ix_(left, right)], floor, "test", tile, buffer)
+    chosen = np.flatnonzero(lists.weakest > np.float32(floor))
+    return join(listed, among(similarity, chosen, floor, tile), floor, buffer)
+
+
+def built(matrix: Matrix, k: int, floor: float, hubs: HubSettings | None = None) -> Modality:
+    return build_corpus("audio", matrix, floor, SearchSettings(k=k), hubs or HubSettings(exclude=False))
 
 
 def agree_everywhere(brute: Callable, similarity: np.ndarray, forest: Forest, floor: float) -> None:
@@ -66,10 +82,10 @@ def test_thousands_of_duplicates_are_one_component_and_the_rest_is_untouched(mat
     rows = random.normal(size=(4000, 16))
     rows[:3000] = np.repeat(rows[:3], 1000, axis=0)
     matrix = matrix_of(rows[random.permutation(4000)])
-    side = build_corpus("audio", matrix, nearest(matrix, 8), (0.95, 0.8), 0.98, exclude_hubs=False)
+    side = built(matrix, 8, 0.8)
     sizes = np.bincount(components(4000, [side.forest.cut(0.9998)]))
     assert sorted(sizes[sizes > 1].tolist()) == [1000, 1000, 1000]
-    assert side.saturated.sum() >= 3000
+    assert side.copies == 2997
 
 
 def test_a_chain_longer_than_any_list_holds_until_its_weakest_link(brute: Callable) -> None:
@@ -88,7 +104,7 @@ def test_ties_exactly_at_the_threshold_fall_below_it_in_real_cosines(
 ) -> None:
     rows = quarters(np.random.default_rng(seed), 120, width=11)
     matrix = matrix_of(rows)
-    side = build_corpus("audio", matrix, nearest(matrix, 3), (0.5, 0.25), 1.0, exclude_hubs=False)
+    side = built(matrix, 3, 0.25)
     for threshold in (0.25, 0.5, 0.75):
         expected = brute((rows @ rows.T) / 4 > threshold)
         np.testing.assert_array_equal(components(120, [side.forest.cut(threshold)]), expected)
@@ -100,7 +116,7 @@ def test_hubs_get_no_edges_and_the_graph_without_them_is_exact(
     rows = quarters(np.random.default_rng(5), 200, width=12)
     rows[rng_choice(200, 40)] = rows[0]
     matrix = matrix_of(rows)
-    side = build_corpus("visual", matrix, nearest(matrix, 10), (0.5, 0.25), 0.98, exclude_hubs=True)
+    side = built(matrix, 10, 0.25, HubSettings(similarity=0.98))
     cosine = (rows @ rows.T) / 4
     hubs = (cosine >= 0.98).sum(axis=1) > 10
     assert hubs.sum() >= 40
@@ -114,13 +130,15 @@ def rng_choice(count: int, chosen: int) -> np.ndarray:
     return np.random.default_rng(9).choice(count, chosen, replace=False)
 
 
-def test_a_join_of_everything_into_nothing_is_the_exhaustive_graph(brute: Callable) -> None:
-    random = np.random.default_rng(2)
-    rows = random.normal(size=(150, 6)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    similarity = rows @ rows.T
-    similarity = np.maximum(similarity, similarity.T)
-    forest = join(
-        Forest.empty(150), np.arange(150), lambda left, right: similarity[np.ix_(left, right)], 0.5, "test", 32, 400
-    )
-    agree_everywhere(brute, similarity, forest, 0.5)
+def test_all_snippets_compared_and_joined_to_nothing_are_the_exhaustive_graph(
+    brute: Callable, matrix_of: Callable[..., Matrix]
+) -> None:
+    matrix = matrix_of(np.random.default_rng(2).normal(size=(150, 6)))
+    every = np.arange(150, dtype=np.int32)
+    similarity = matrix.tile(every, every)
+    shares = [compared(matrix, every, 0.5, Ranks(rank, 2), "test") for rank in range(2)]
+    forest = join(Forest.empty(150), chain.from_iterable(shares), 0.5, buffer=400)
+    levels = np.linspace(0.5, 0.99, 20)
+    levels = levels[np.abs(similarity - levels[:, None, None]).min(axis=(1, 2)) > 1e-5]
+    for level in levels.tolist():
+        np.testing.assert_array_equal(components(150, [forest.cut(level)]), brute(similarity > level))

@@ -1,60 +1,63 @@
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from graph.rows.matrix import Matrix
-from graph.search import neighbours
-from graph.search.neighbours import load_faiss, nearest
+from graph.search.neighbours import NOBODY, Neighbours
+from graph.search.search import Search, SearchSettings, check_k
 from launch.refusal import Refusal
 
 
-def test_lists_are_the_exact_nearest_others_by_falling_similarity(matrix_of: Callable[..., Matrix]) -> None:
-    matrix = matrix_of(np.random.default_rng(0).normal(size=(230, 9)))
-    found = nearest(matrix, 7, batch=64)
-    cosine = matrix.tile(np.arange(230), np.arange(230))
-    np.fill_diagonal(cosine, -2)
-    np.testing.assert_array_equal(found.indices, np.argsort(-cosine, axis=1)[:, :7])
-    np.testing.assert_allclose(found.similarities, -np.sort(-cosine, axis=1)[:, :7], atol=1e-6)
-    assert found.k == 7
-
-
-def test_a_snippet_repeated_more_than_k_times_is_never_its_own_neighbour(matrix_of: Callable[..., Matrix]) -> None:
-    rows = np.random.default_rng(0).normal(size=(100, 6))
-    rows[:40] = rows[0]
-    found = nearest(matrix_of(rows), 5)
-    assert not (found.indices == np.arange(100)[:, None]).any()
-    np.testing.assert_allclose(found.weakest[:40], 1, atol=1e-6)
-    np.testing.assert_array_equal(found.hubs(0.98), np.arange(100) < 40)
+def lists_of(matrix: Matrix, k: int, floor: float) -> Neighbours:
+    return Search(matrix, np.arange(len(matrix), dtype=np.int32), floor, SearchSettings(k=k)).run().near
 
 
 def test_listed_edges_leave_out_what_is_at_the_floor_or_excluded(matrix_of: Callable[..., Matrix]) -> None:
-    matrix = matrix_of(np.random.default_rng(0).gamma(1, size=(100, 6)))
-    found, without = nearest(matrix, 8), np.arange(100) % 3 == 0
+    found, without = (
+        lists_of(matrix_of(np.random.default_rng(0).gamma(0.4, size=(100, 6))), 8, 0.9),
+        np.arange(100) % 3 == 0,
+    )
+    assert (found.indices == NOBODY).any()
     for block in (7, 1000):
-        edges = list(found.edges(0.8, without, block))
+        edges = list(found.edges(0.93, without, block))
         ends = np.concatenate([np.concatenate([part.first, part.second]) for part in edges])
         assert not without[ends].any()
-        assert sum(map(len, edges)) == int(
-            ((found.similarities > 0.8) & ~without[found.indices] & ~without[:, None]).sum()
-        )
+        expected = (found.similarities > 0.93) & ~without[found.indices] & ~without[:, None]
+        assert sum(map(len, edges)) == int(expected.sum())
 
 
-def test_as_many_neighbours_as_snippets_are_refused(matrix_of: Callable[..., Matrix]) -> None:
-    matrix = matrix_of(np.random.default_rng(0).normal(size=(20, 4)))
-    assert nearest(matrix, 19).k == 19
-    with pytest.raises(Refusal, match=r"k is 20 and the shards hold 20 snippets: give --k a value below 20"):
-        nearest(matrix, 20)
+def test_a_file_gives_back_the_lists(tmp_path: Path, matrix_of: Callable[..., Matrix]) -> None:
+    found = lists_of(matrix_of(np.random.default_rng(0).normal(size=(60, 6))), 4, 0.3)
+    found.save(tmp_path / "lists.safetensors", "abc")
+    loaded = Neighbours.load(tmp_path / "lists.safetensors")
+    np.testing.assert_array_equal(loaded.indices, found.indices)
+    np.testing.assert_array_equal(loaded.similarities, found.similarities)
 
 
-def test_without_faiss_the_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)  # what Python takes for "cannot be imported"
-    with pytest.raises(Refusal, match=r"\[cpu\].*\[cuda12\].*\[cuda13\]"):
-        load_faiss()
+@pytest.mark.parametrize(
+    ("row", "indices", "similarities"),
+    [(0, [7, 1], [0.9, 0.8]), (0, [1, 2], [0.8, 0.9]), (0, [-2, 1], [0.9, 0.8]), (0, [1, NOBODY], [0.9, 0.8])],
+    ids=["unknown snippet", "rising", "negative", "a similarity to nobody"],
+)
+def test_a_file_of_other_lists_is_refused(
+    tmp_path: Path, row: int, indices: list[int], similarities: list[float]
+) -> None:
+    lists = Neighbours(np.full((4, 2), NOBODY, np.int32), np.full((4, 2), -np.inf, np.float32))
+    lists.indices[row], lists.similarities[row] = indices, similarities
+    lists.save(tmp_path / "lists.safetensors", "abc")
+    with pytest.raises(Refusal, match="known snippets by falling similarity"):
+        Neighbours.load(tmp_path / "lists.safetensors")
 
 
-def test_two_faiss_distributions_together_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "packages_distributions", lambda: {"faiss": ["faiss-gpu", "faiss-cpu"]})
-    with pytest.raises(Refusal, match="faiss-cpu and faiss-gpu both are"):
-        load_faiss()
+def test_a_file_that_holds_no_lists_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lists.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(Refusal, match="must be a safetensors file"):
+        Neighbours.load(tmp_path / "lists.safetensors")
+
+
+def test_as_many_neighbours_as_snippets_are_refused() -> None:
+    check_k(20, 19)
+    with pytest.raises(Refusal, match=r"k is 20 and the shards hold 20 snippets: give --search.k a value below 20"):
+        check_k(20, 20)

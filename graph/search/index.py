@@ -1,0 +1,153 @@
+"""Neighbours by faiss. The only file that imports faiss.
+
+`flat` compares every query with every row, so it is exact, and the oracle of the block engine. On a GPU it searches in
+float16 and multiplies the listed pairs again in float32; a list is then complete above its last float16 similarity
+plus what float16 errs by. `ivf` and `hnsw` are approximate: they miss neighbours, and nothing says which.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from graph.rows.matrix import BLOCK, Matrix
+from graph.search.best import Best
+from graph.search.blocks import SLACK
+from launch.refusal import Refusal
+
+Kind = Literal["flat", "ivf", "hnsw"]
+MOST_ON_GPU = 2048
+"""The longest list that faiss finds on a GPU."""
+SPARE = 8
+"""Neighbours searched for beyond k on a GPU, so that rounding to float16 seldom costs one of the k."""
+HELD = 1 << 20
+"""Rows of an exhaustive index at a time: 2 GiB at 512 wide. More rows are searched part by part."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an approximate index tries."""
+
+    lists: int
+    """IVF: cells; 0 takes four times the root of the number of rows."""
+    probes: int
+    """IVF: cells looked into for a query."""
+    links: int
+    """HNSW: links of a row."""
+    breadth: int
+    """HNSW: candidates kept while searching."""
+
+
+class Index:
+    """Searches the chosen snippets of a matrix for the neighbours of some of them; snippets go by their places."""
+
+    def __init__(
+        self, matrix: Matrix, snippets: Int[np.ndarray, " chosen"], kind: Kind, effort: Effort, batch: int
+    ) -> None:
+        self._faiss, self._matrix, self._snippets = load_faiss(), matrix, snippets
+        self._kind, self._effort, self._batch = kind, effort, batch
+        self._on_gpu = kind == "flat" and gpus() > 0
+        self._held: tuple[int, Any] | None = None
+
+    def steps(self, queries: range, since: int = 0) -> list[tuple[range, range]]:
+        """What is done one after the other: batches of queries against parts of the rows.
+
+        With `since`, the places before it know each other already: they are only searched for in what is new.
+        """
+        known = _cut(range(since), HELD if self._kind == "flat" else max(since, 1))
+        new = range(since, len(self._snippets))
+        parts = _cut(new, HELD if self._kind == "flat" else max(len(new), 1))
+        of_new = _cut(range(max(queries.start, since), max(queries.stop, since)), self._batch)
+        batches = [(some, rows) for rows in known for some in of_new]
+        return batches + [(some, rows) for rows in parts for some in _cut(queries, self._batch)]
+
+    def find(self, step: tuple[range, range], best: Best, k: int) -> None:
+        """Puts the k nearest of a part of the rows into the lists of a batch of queries."""
+        queries, rows = step
+        unit = self._matrix.unit(self._snippets[queries.start : queries.stop])
+        found, near = self._index(rows).search(unit, min(len(rows), k + 1 + (SPARE if self._on_gpu else 0)))
+        row, rank = np.nonzero(near >= 0)
+        others = near[row, rank].astype(np.int32) + np.int32(rows.start)
+        row, similar = row.astype(np.int32) + np.int32(queries.start), found[row, rank]
+        if self._on_gpu:
+            last, similar = found[:, -1] + self._error(), self._again(row, others)
+            best.incomplete_below(slice(queries.start, queries.stop), last.astype(np.float32))
+        other = row != others
+        best.add_to(row[other], others[other], similar[other])
+
+    def _again(self, rows: Int[np.ndarray, " pair"], others: Int[np.ndarray, " pair"]) -> Float32[np.ndarray, " pair"]:
+        return self._matrix.pairs(self._snippets[rows], self._snippets[others])
+
+    def _error(self) -> float:
+        """The most by which a float16 product of unit rows errs: see `blocks`, with float16 for bfloat16."""
+        error = 0.0
+        for unit in self._units(range(len(self._snippets))):
+            error = max(error, float(np.linalg.norm(unit - unit.astype(np.float16).astype(np.float32), axis=1).max()))
+        return 2 * error + error**2 + SLACK
+
+    def _index(self, rows: range) -> Any:
+        """The index of some rows, built when they are first asked for; only one is held."""
+        if self._held is None or self._held[0] != rows.start:
+            self._held = None
+            self._held = (rows.start, self._built(rows))
+        return self._held[1]
+
+    def _built(self, rows: range) -> Any:
+        faiss, width = self._faiss, self._matrix.width
+        index = faiss.IndexFlatIP(width)
+        if self._kind == "ivf":
+            cells = self._effort.lists or max(1, round(4 * len(rows) ** 0.5))
+            index = faiss.IndexIVFFlat(index, width, min(cells, len(rows)), faiss.METRIC_INNER_PRODUCT)
+            index.nprobe = self._effort.probes
+            index.train(self._sample(rows, 64 * cells))
+        if self._kind == "hnsw":
+            index = faiss.IndexHNSWFlat(width, self._effort.links, faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction = index.hnsw.efSearch = self._effort.breadth
+        if self._on_gpu:
+            options = faiss.GpuMultipleClonerOptions()
+            options.useFloat16, options.shard = True, True
+            index = faiss.index_cpu_to_all_gpus(index, options)
+        for unit in self._units(rows):
+            index.add(unit)
+        return index
+
+    def _units(self, rows: range) -> Iterator[Float32[np.ndarray, "row width"]]:
+        for start in range(rows.start, rows.stop, BLOCK):
+            yield self._matrix.unit(self._snippets[start : min(start + BLOCK, rows.stop)])
+
+    def _sample(self, rows: range, most: int) -> Float32[np.ndarray, "row width"]:
+        chosen = np.random.default_rng(0).permutation(len(rows))[:most]
+        return self._matrix.unit(self._snippets[rows.start + np.sort(chosen)])
+
+
+def gpus() -> int:
+    """The GPUs that the installed build of faiss sees."""
+    faiss = load_faiss()
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
+
+
+def load_faiss() -> ModuleType:
+    """The faiss module; raises Refusal when none is installed, or several that overwrite each other's files."""
+    installed = sorted(set(packages_distributions().get("faiss", [])))
+    if len(installed) > 1:
+        raise Refusal(
+            f"Exactly one faiss may be installed, but {' and '.join(installed)} both are and overwrite each "
+            f"other's files: pip uninstall {' '.join(installed)}, then install one of the extras .[cpu], "
+            ".[cuda12], .[cuda13]."
+        )
+    try:
+        import faiss
+    except ImportError:
+        raise Refusal(
+            "The graph needs faiss, but it is not installed: pip install -e '.[cpu]' on a machine without a "
+            "GPU, '.[cuda12]' for CUDA 12, or '.[cuda13]' for CUDA 13."
+        ) from None
+    return faiss
+
+
+def _cut(places: range, length: int) -> list[range]:
+    return [places[start : start + length] for start in range(0, len(places), length)]
