@@ -97,6 +97,11 @@ class Crossing:
         """Of each place, the snippets of other videos in its component."""
         return np.diff(self.until, prepend=np.int64(0))
 
+    @property
+    def largest(self) -> float:
+        """The share of all snippets in the largest component of several videos; 0 where none spans two."""
+        return float((self.stop - self.start)[self.partners > 0].max(initial=0)) / max(len(self.order), 1)
+
     def some(self, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """`count` pairs drawn uniformly, with replacement; all of them, each once, where there are no more."""
         if self.count <= count:
@@ -142,12 +147,14 @@ def joint(sides: Sequence[Modality], chances: Sequence[Chance]) -> Unlike:
     """
 
     def unlike(first: Int[np.ndarray, " pair"], second: Int[np.ndarray, " pair"]) -> Bool[np.ndarray, " pair"]:
-        highest, judging = np.zeros(len(first)), np.zeros(len(first), int)
-        for side, chance in zip(sides, chances, strict=True):
-            both = ~(side.without[first] | side.without[second])
-            highest[both] = np.maximum(highest[both], chance.rank(side.matrix.pairs(first[both], second[both])))
-            judging += both
-        return (highest**judging < 0.5) | (judging == 0)
+        judges = [~(side.without[first] | side.without[second]) for side in sides]
+        enough = 0.5 ** (1 / np.maximum(np.sum(judges, axis=0), 1))  # the rank that makes a pair alike: ½, √½, …
+        below = np.ones(len(first), bool)
+        for side, chance, judging in zip(sides, chances, judges, strict=True):
+            asked = np.flatnonzero(judging & below)  # a pair alike in one modality needs no other
+            rank = chance.rank(side.matrix.pairs(first[asked], second[asked]))
+            below[asked] = rank < enough[asked]
+        return below
 
     return unlike
 

@@ -8,28 +8,9 @@ import pytest
 
 from graph.forests.forest import Edges, Forest
 from graph.modality import Modality
+from graph.rows.matrix import DIGEST, Matrix
 from graph.search.neighbours import Neighbours
 from shards.schema import SECONDS
-
-
-class Rows:
-    """What this room asks of a matrix, in the plainest way: cosines of rows, in float32."""
-
-    feature = "rows"
-
-    def __init__(self, rows: np.ndarray) -> None:
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        self.zero = length[:, 0] == 0
-        self._unit = (rows / np.where(length > 0, length, 1)).astype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self._unit)
-
-    def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return (self._unit[first] * self._unit[second]).sum(axis=1)
-
-    def tile(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return self._unit[left] @ self._unit[right].T
 
 
 @dataclass(frozen=True)
@@ -53,9 +34,15 @@ def side_of() -> Callable[..., Modality]:
     """The side of rows (snippet, width): exhaustive forest, full lists of k neighbours; `without` gets no edges."""
 
     def build(
-        rows: np.ndarray, threshold: float = 0.8, floor: float = 0.5, k: int = 8, without: np.ndarray | None = None
+        rows: np.ndarray,
+        threshold: float = 0.8,
+        floor: float = 0.5,
+        k: int = 8,
+        without: np.ndarray | None = None,
+        name: str = "audio",
     ) -> Modality:
-        matrix = Rows(rows)
+        stored = rows.astype(np.float16)
+        matrix = Matrix("rows", "none", stored, ~stored.any(axis=1), np.zeros((len(rows), DIGEST), np.uint8))
         barred = matrix.zero if without is None else matrix.zero | without
         everything = np.arange(len(rows))
         cosine = matrix.tile(everything, everything)
@@ -67,7 +54,21 @@ def side_of() -> Callable[..., Modality]:
         near[similar <= floor], similar[similar <= floor] = -1, -np.inf
         none = np.zeros(len(rows), bool)
         forest = Forest.empty(len(rows)).merge(edges)
-        return Modality("side", matrix, threshold, floor, forest, Neighbours(near, similar), none, barred, none)
+        return Modality(
+            name=name,
+            matrix=matrix,
+            threshold=threshold,
+            floor=floor,
+            forest=forest,
+            neighbours=Neighbours(near, similar),
+            bar=np.maximum(similar[:, -1], np.float32(floor)),
+            hubs=none,
+            without=barred,
+            saturated=none,
+            copies=0,
+            engine="brute force",
+            exact=True,
+        )
 
     return build
 
@@ -83,10 +84,10 @@ def planted(side_of: Callable[..., Modality]) -> Callable[..., World]:
         sound = random.integers(classes, size=videos)
         picture = np.where(random.random(videos) < mismatched, random.integers(classes, size=videos), sound)
         sides = []
-        for width, kind in ((32, sound), (48, picture)):
+        for name, width, kind in (("audio", 32, sound), ("visual", 48, picture)):
             prototypes = random.normal(size=(classes, width))
             own = noise * random.normal(size=(videos, 1, width)) + 0.3 * random.normal(size=(videos, SECONDS, width))
-            sides.append(side_of((prototypes[kind][:, None] + own).reshape(-1, width), k=32))
+            sides.append(side_of((prototypes[kind][:, None] + own).reshape(-1, width), k=32, name=name))
         return World((sides[0], sides[1]), np.repeat(sound, SECONDS), np.repeat(picture, SECONDS))
 
     return build
