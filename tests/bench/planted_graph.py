@@ -20,7 +20,7 @@ Everything is a function of (videos, seed): latents are drawn whole, rows are ma
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ class _Latent:
 
 
 def planted(folder: Path, videos: int = 29_000, seed: int = 0, width: int = 512) -> Planted:
-    """The corpus, its rows written to `folder`; visual rows of `width` 2048 are not projected."""
+    """The corpus, its rows and its truth (`truth.npz`) written to `folder`; visual rows 2048 wide are not projected."""
     random = np.random.default_rng([seed, videos])
     copied = _sources(random, videos)
     agreed = _contents(random, videos)
@@ -97,7 +97,9 @@ def planted(folder: Path, videos: int = 29_000, seed: int = 0, width: int = 512)
         truth[name] = content[copied].ravel()
     copy = copied != np.arange(videos)
     each_second = np.repeat(np.stack([bridge[copied], copy]), SECONDS, axis=1)
-    return Planted(matrices["audio"], matrices["visual"], Truth(truth["audio"], truth["visual"], *each_second))
+    known = Truth(truth["audio"], truth["visual"], *each_second)
+    np.savez(folder / "truth.npz", **asdict(known))
+    return Planted(matrices["audio"], matrices["visual"], known)
 
 
 @contextmanager
