@@ -1,199 +1,157 @@
-"""python -m launch graph --shards DIR --out DIR --threshold_audio 0.95 --threshold_visual 0.95
+"""python -m launch graph --shards DIR --out DIR [--threshold_audio 0.95 --threshold_visual 0.95] [--job.processes 2]
 
-Shards → `forest_{audio,visual}.safetensors`, `neighbours_{audio,visual}.safetensors`, `components.safetensors`,
-`report.json`, `report.png`, sealed by `graph.json`.
+Shards → `forest_{audio,visual}.parquet`, `neighbours_{audio,visual}.safetensors`, `components.safetensors`,
+`groups.npy`, `rows.safetensors`, and a report (`report.{html,png,json}`), sealed by `graph.json`. A build that was
+killed goes on where it was when it is started again.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+import socket
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
-from pydantic import Field, model_validator
 
-from graph.audit import Audit, audit
-from graph.components import FILE, Components, seal
-from graph.forests.forest import components
-from graph.forests.saturated import HIGHEST
+from graph.audit import checks
+from graph.components import Components
+from graph.config import Config, open_shards
+from graph.corpus import build_corpus
+from graph.earlier import Before, save_rows
 from graph.groups import GROUPS, group_of_videos
-from graph.modality import Modality, Scope, build_both, build_corpus, build_videos
+from graph.modality import Modality, build_videos
+from graph.positives.decide import Outcome, decide
+from graph.ranks import Ranks
+from graph.report import page, plots
 from graph.report.findings import Report, report
-from graph.report.plots import draw
-from graph.rows.matrix import Matrix
+from graph.report.labels import read_labels
+from graph.rows.matrix import open_matrix
 from graph.rows.write import write_matrices
-from graph.search.neighbours import check_k, nearest
+from graph.seal import seal
 from launch import tracking
-from launch.atomic import whole_folder
+from launch.atomic import resumable_folder
+from launch.digest import sha256_json
 from launch.progress import say
-from launch.refusal import Refusal
-from launch.settings import Settings
-from launch.tracking import Tracking
-from shards.location import Location
-from shards.read import ReadSettings, Shards
+from launch.tracking import Record
+from launch.world import World
+from shards.read import Shards
 from shards.schema import SECONDS
 
+__all__ = ["Config", "check", "main"]
+FILES = ("report.html", "report.png", "report.json", "graph.json")
+"""What a run keeps of a graph."""
 
-class Config(Settings):
-    """Which snippets mean the same: shards → similarity forests, components, and a report with plots."""
 
-    shards: Location = Field(description="folder or URL of one shard set, such as shards/train")
-    out: Path = Field(description="folder of the graph: forests, neighbour lists, components, report; must be new")
-    replace: bool = Field(False, description="whether the result may replace the one already in out")
-    feature_audio: str = Field("vggish", description="feature whose cosines are the audio similarity")
-    feature_visual: str = Field("resnet152", description="feature whose cosines are the visual similarity")
-    threshold_audio: float = Field(ge=0, le=HIGHEST, description="cosine above which two snippets sound alike")
-    threshold_visual: float = Field(ge=0, le=HIGHEST, description="cosine above which two snippets look alike")
-    floor_audio: float = Field(
-        0.8,
-        ge=0,
-        le=HIGHEST,
-        description="cosine down to which the audio forest answers any threshold exactly; lower costs more exhaustive "
-        "comparisons, and changes no component",
-    )
-    floor_visual: float = Field(0.8, ge=0, le=HIGHEST, description="the same for the visual forest")
-    match: Literal["any", "all"] = Field("any", description="an edge needs a similarity in any modality, or in all")
-    scope: Scope = Field("corpus", description="edges over the whole corpus, or only inside each video")
-    centre: bool = Field(False, description="whether the mean row is subtracted first (features that lean one way)")
-    k: int = Field(
-        32,
-        ge=1,
-        description="neighbours listed for each snippet; more cost 8 bytes each and save exhaustive comparisons; "
-        "components change only with who is a hub",
-    )
-    hub_similarity: float = Field(0.98, ge=0, le=1, description="cosine; a hub's k-th neighbour is at least this near")
-    exclude_hubs: bool = Field(True, description="whether hubs (silence, black frames) get no edges in that modality")
-    batch: int = Field(1024, ge=1, description="snippets searched for at a time; more cost memory, and change nothing")
-    audit_snippets: int = Field(2000, ge=2, description="snippets that are checked by brute force and networkx")
-    seed: int = Field(0, ge=0, description="seed of the report's samples; the graph itself has nothing random")
-    reading: ReadSettings = ReadSettings()
-    tracking: Tracking = Tracking()
-
-    @model_validator(mode="after")
-    def _thresholds_are_exact(self) -> "Config":
-        for name, (threshold, floor) in self.limits.items():
-            if threshold < floor:
-                raise ValueError(
-                    f"threshold_{name} must be at or above floor_{name}, below which edges may be missing, but "
-                    f"{threshold:g} < {floor:g}: raise the threshold or lower the floor"
-                )
-        return self
-
-    @property
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """(threshold, floor) of each modality."""
-        return {
-            "audio": (self.threshold_audio, self.floor_audio),
-            "visual": (self.threshold_visual, self.floor_visual),
-        }
-
-    @property
-    def features(self) -> dict[str, str]:
-        """The feature of each modality."""
-        return {"audio": self.feature_audio, "visual": self.feature_visual}
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """The threshold of each modality."""
-        return {name: threshold for name, (threshold, _) in self.limits.items()}
+def check(config: Config) -> None:
+    """Raises Refusal for what can be known before any work."""
+    open_shards(config)
 
 
 def main(config: Config) -> None:
-    """Builds, reports and seals one graph."""
-    shards = Shards.open(config.shards, config.reading)
-    _check(config, shards)
+    """Builds, reports and seals one graph; every process of the world runs this."""
+    world = World.from_environment(config.seed)
+    ranks, shards = Ranks.of_world(world), open_shards(config)
+    plan = _plan(config, shards, ranks)
+    beside = config.out.absolute().parent / f".{config.out.name}.{socket.gethostname()}.part"
+    if world.leads:
+        _lead(config, shards, world, ranks, plan)
+    else:
+        _sides(config, shards, world, ranks, beside / sha256_json(plan)[:16])
+    ranks.barrier()
+    if not world.leads and world.local_rank == 0:
+        shutil.rmtree(beside)
+    world.close()
+
+
+def _lead(config: Config, shards: Shards, world: World, ranks: Ranks, plan: dict[str, str]) -> None:
     say(f"Read {len(shards):,} videos ({len(shards) * SECONDS:,} snippets) from {config.shards}.")
-    with tracking.run(config.tracking, "graph", config) as record, whole_folder(config.out, config.replace) as folder:
+    labels = read_labels(config.labels) if config.labels else None
+    with (
+        tracking.run(config.tracking, "graph", config) as record,
+        resumable_folder(config.out, plan, config.replace) as unfinished,
+    ):
         record.tags({"manifest": shards.manifest.digest})
-        with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as rows:  # NFS keeps mapped files a while
-            matrices = write_matrices(shards, dict.fromkeys(config.features.values()), Path(rows))
-            sides = [_modality(name, config, matrices[feature]) for name, feature in config.features.items()]
-            ids = _components(config, sides)
-            checked = audit(ids, sides, config.match, config.scope, config.seed, config.audit_snippets)
-            if not checked.agrees:
-                raise RuntimeError(f"{checked.sentence()} This is a fault of the program: the graph was not written.")
-            found = report(ids, sides, shards.keys, config.match, config.seed)
-        _write(config, shards, ids, sides, found, checked, folder)
-        record.text("summary.txt", "\n".join(found.lines) + "\n")
-        record.metrics(0, {name: float(value) for name, value in asdict(found.chosen).items()})
-        for name in ("report.json", "report.png", "graph.json"):
-            record.artifact(folder / name)
-    for line in (*found.lines, checked.sentence()):
+        sides = _sides(config, shards, world, ranks, unfinished.notes)
+        outcome = decide(
+            sides, config.thresholds, config.match, config.closure, config.refine, config.choice, config.seed
+        )
+        checked = checks(outcome, config.match, config.scope, config.seed, config.audit_snippets)
+        sentences = [each.sentence() for each in checked]
+        found = report(outcome, shards.keys, config.match, labels, config.seed, sentences)
+        _write(config, shards, outcome, found, unfinished.result)
+        _record(record, found, unfinished.result)
+    for line in found.lines:
         say(line)
-    say(f"Wrote forests, neighbour lists, {FILE}, {GROUPS}, report.json and report.png to {config.out}.")
+    say(f"Wrote forests, neighbour lists, components and a report to {config.out}: open {config.out}/report.html.")
 
 
-def _check(config: Config, shards: Shards) -> None:
-    """What can be refused before any work."""
-    if config.reading.on_bad == "skip":
-        raise Refusal("A graph must cover every video of its shards, so reading.on_bad must be 'stop': pack again.")
-    for feature in (config.feature_audio, config.feature_visual):
-        shards.check_feature(feature)
-    if len(shards) < 2:
-        raise Refusal(
-            f"A graph across videos needs at least two, but '{config.shards}' holds {len(shards)}: pack more videos."
-        )
-    if config.scope == "corpus":
-        check_k(len(shards) * SECONDS, config.k)
+def _sides(config: Config, shards: Shards, world: World, ranks: Ranks, notes: Path) -> list[Modality]:
+    """Both modalities, whole on the leading process; collective.
+
+    A host's processes share the notes of its first: the leading host's lie with the unfinished graph, another's beside
+    its own `out`.
+    """
+    before = Before.load(config, shards) if config.base else None
+    features = dict.fromkeys(config.features.values())
+    if world.local_rank == 0 and not all((notes / f"{name}.rows.safetensors").exists() for name in features):
+        write_matrices(shards, features, notes, config.rows)
+    here = socket.gethostname()
+    notes = {host: path for host, local, path in ranks.all((here, world.local_rank, notes)) if local == 0}[here]
+    sides = []
+    for name, feature in config.features.items():
+        matrix, floor = open_matrix(notes / f"{feature}.rows.safetensors", shards.manifest.digest), config.floors[name]
+        if config.rows.centre:
+            matrix = matrix.centred(before.mean(name) if before else None)
+        if config.scope == "video":
+            sides.append(build_videos(name, matrix, floor))
+            continue
+        kept = notes / f"{name}.{ranks.rank}of{ranks.size}.safetensors"
+        earlier = before.of(name, matrix) if before else None
+        sides.append(build_corpus(name, matrix, floor, config.search, config.hubs, ranks, kept, earlier))
+    return sides
 
 
-def _modality(name: str, config: Config, matrix: Matrix) -> Modality:
-    matrix = matrix.centred() if config.centre else matrix
-    if config.scope == "video":
-        return build_videos(name, matrix, config.limits[name])
-    lists = nearest(matrix, config.k, config.batch)
-    return build_corpus(name, matrix, lists, config.limits[name], config.hub_similarity, config.exclude_hubs)
+def _plan(config: Config, shards: Shards, ranks: Ranks) -> dict[str, str]:
+    """What an unfinished search depends on; the rest is cheap, and may change before the next start."""
+    return {
+        "shards": shards.manifest.digest,
+        "features": f"{config.feature_audio}, {config.feature_visual}",
+        "floors": f"{config.floor_audio:g}, {config.floor_visual:g}",
+        "rows": sha256_json(config.rows.model_dump(mode="json")),
+        "search": sha256_json(config.search.model_dump(mode="json")),
+        "base": str(config.base and config.base.absolute()),
+        "scope": config.scope,
+        "processes": str(ranks.size),
+    }
 
 
-def _components(config: Config, sides: Sequence[Modality]) -> Int64[np.ndarray, " snippet"]:
-    """The component of every snippet at the chosen thresholds; refused when not one edge is above them."""
-    cuts = [side.forest.cut(side.threshold) for side in sides]
-    if config.match == "all":
-        cuts = [build_both(*sides).cut(0)]
-    if not any(map(len, cuts)):
-        highest = ", ".join(_highest(side) for side in sides)
-        raise Refusal(
-            f"A graph needs at least one edge, but no pair of snippets is above the thresholds {config.thresholds} "
-            f"({highest}): lower a threshold, or set exclude_hubs to False where all snippets are hubs."
-        )
-    return components(len(sides[0].matrix), cuts)
-
-
-def _highest(side: Modality) -> str:
-    edges, hubs = side.forest.edges, int(side.hubs.sum())
-    best = (
-        f"highest {side.name} similarity {edges.similarity[0]:.4f}"
-        if len(edges)
-        else f"no {side.name} pair at the floor"
-    )
-    return f"{best}, {hubs} of {len(side.hubs)} snippets {side.name} hubs"
-
-
-def _write(
-    config: Config,
-    shards: Shards,
-    ids: Int64[np.ndarray, " snippet"],
-    sides: Sequence[Modality],
-    found: Report,
-    checked: Audit,
-    folder: Path,
-) -> None:
+def _write(config: Config, shards: Shards, outcome: Outcome, found: Report, folder: Path) -> None:
     """All files of the graph, the seal last."""
     digest = shards.manifest.digest
-    for side in sides:
-        header = {"manifest": digest, "feature": side.matrix.feature, "floor": str(side.floor)}
-        side.forest.save(folder / f"forest_{side.name}.safetensors", header)
+    for side in outcome.sides:
+        header = {"manifest": digest, "feature": side.matrix.feature, "floor": str(side.floor), "engine": side.engine}
+        side.forest.save(folder / f"forest_{side.name}.parquet", header)
         if side.neighbours:
-            side.neighbours.save(folder / f"neighbours_{side.name}.safetensors", header)
-    by_video = ids.reshape(len(shards), SECONDS)
-    Components(by_video, shards.keys, digest, config.thresholds, config.match, config.scope).save(folder)
-    np.save(folder / GROUPS, group_of_videos(by_video))
-    facts = found.facts | {"audit": asdict(checked)}
-    (folder / "report.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
-    title = f"Similarity graph of {len(shards):,} videos, {len(ids):,} snippets"
-    draw(ids, sides, found, title).savefig(folder / "report.png", dpi=120)
-    settings = config.model_dump(mode="json", exclude={"tracking"})
-    seal(folder, {"manifest": digest, "settings": settings, "chosen": asdict(found.chosen)})
+            side.neighbours.save(folder / f"neighbours_{side.name}.safetensors", digest)
+    save_rows(outcome.sides, folder)
+    ids = outcome.ids.reshape(len(shards), SECONDS, -1)
+    thresholds = {side.name: side.threshold for side in outcome.sides}
+    components = Components(
+        ids, shards.keys, digest, thresholds, config.match, config.scope, config.closure, config.refine
+    )
+    components.save(folder)
+    np.save(folder / GROUPS, group_of_videos(ids))
+    (folder / "report.json").write_text(json.dumps(found.facts, indent=1, allow_nan=False) + "\n")
+    title = f"Similarity graph of {len(shards):,} videos, {len(shards) * SECONDS:,} snippets"
+    plots.draw(found, title).savefig(folder / "report.png", dpi=120)
+    page.write(folder / "report.html", found, title)
+    settings: dict[str, Any] = config.model_dump(mode="json", exclude={"tracking", "reading", "job"})
+    seal(folder, {"manifest": digest, "settings": settings, "thresholds": thresholds, "chosen": found.chosen})
+
+
+def _record(record: Record, found: Report, folder: Path) -> None:
+    """What the run keeps: the numbers, the summary, the report."""
+    record.text("summary.txt", "\n".join(found.lines) + "\n")
+    record.metrics(0, found.chosen)
+    for name in FILES:
+        record.artifact(folder / name)

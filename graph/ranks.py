@@ -6,6 +6,7 @@ alone is a world of size 1 in which nothing travels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from launch.world import World
 
 Item = TypeVar("Item")
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for one whose share of the work takes longer."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Ranks:
     @classmethod
     def of_world(cls, world: World) -> "Ranks":
         """The ranks of a world; nccl moves no host memory, so they get a gloo group of their own."""
-        return cls(world.rank, world.size, dist.new_group(backend="gloo") if world.size > 1 else None)
+        group = dist.new_group(backend="gloo", timeout=PATIENCE) if world.size > 1 else None
+        return cls(world.rank, world.size, group)
 
     @property
     def leads(self) -> bool:
@@ -84,6 +88,11 @@ class Ranks:
                 item = merge(item, other[0])
             step *= 2
         return item
+
+    def barrier(self) -> None:
+        """Waits until every process is here."""
+        if self.size > 1:
+            dist.barrier(group=self.group)
 
     def _gather(self, item: Item, to: int) -> list[Item] | None:
         if self.size == 1:

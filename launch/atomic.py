@@ -13,7 +13,7 @@ from launch.digest import sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
 
-RESULTS = {".tar", ".json", ".safetensors", ".npy", ".csv", ".png"}
+RESULTS = {".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html"}
 """The kinds of files that stages write; a folder that holds any other is never replaced."""
 
 

@@ -48,15 +48,15 @@ def write_matrices(
 ) -> dict[str, Matrix]:
     """The matrix of each feature of a shard set, by its name; the set is read once for all of them.
 
-    They are written whole to `folder/<feature>.safetensors`, all or none, and opened. Raises Refusal for a feature the
-    set does not hold, a value that is not finite (naming the video and the second), more than 20% rows without signal,
-    and codes (whole numbers from 0 to 255) that are not to be dequantised, or are to be and are none.
+    They are written whole to `folder/<feature>.rows.safetensors`, all or none, and opened. Raises Refusal for a feature
+    the set does not hold, a value that is not finite (naming the video and the second), more than 20% rows without
+    signal, and codes (whole numbers from 0 to 255) that are not to be dequantised, or that only some videos hold.
     """
     for name in features:
         shards.check_feature(name)
     settings = settings or RowSettings()
     with ExitStack() as stack:
-        files = {name: stack.enter_context(whole_file(folder / f"{name}.safetensors")) for name in features}
+        files = {name: stack.enter_context(whole_file(folder / f"{name}.rows.safetensors")) for name in features}
         with ExitStack() as opened:
             columns = [
                 _Column(shards, name, opened.enter_context(file.open("wb")), settings) for name, file in files.items()
@@ -66,8 +66,7 @@ def write_matrices(
                     column.add(video)
             for column in columns:
                 column.finish()
-        found = {name: open_matrix(file, shards.manifest.digest) for name, file in files.items()}
-    return {name: matrix.centred() if settings.centre else matrix for name, matrix in found.items()}
+        return {name: open_matrix(file, shards.manifest.digest) for name, file in files.items()}
 
 
 class _Column:

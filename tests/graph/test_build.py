@@ -9,15 +9,19 @@ import pytest
 
 from graph.audit import Audit
 from graph.build import Config, main
-from graph.components import Components, sealed
+from graph.components import Components
+from graph.corpus import HubSettings
 from graph.forests.forest import Forest, components
 from graph.groups import GROUPS, group_of_videos
+from graph.seal import sealed
+from graph.search.search import SearchSettings
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from shards.groups import Groups
 from shards.read import ReadSettings, Shards
 from tests.shards.servers import web
 
+KEPT_HUBS = HubSettings(exclude=False)
 Scenes = Callable[..., dict[str, np.ndarray]]
 Build = Callable[..., Path]
 
@@ -27,7 +31,13 @@ def build(tmp_path: Path) -> Build:
     """Runs the stage on a shard set with settings that suit small corpora; returns the graph's folder."""
 
     def run(shards: Shards, **settings: Any) -> Path:
-        defaults = {"threshold_audio": 0.9, "threshold_visual": 0.9, "k": 8, "out": tmp_path / "graph"}
+        defaults = {
+            "threshold_audio": 0.9,
+            "threshold_visual": 0.9,
+            "refine": "none",
+            "search": SearchSettings(k=8),
+            "out": tmp_path / "graph",
+        }
         config = Config(shards=shards.location, tracking=Tracking(root=tmp_path / "runs"), **(defaults | settings))
         main(config)
         return config.out
@@ -46,18 +56,18 @@ def test_the_stage_gives_the_brute_force_components_and_files_that_belong_togeth
     brute: Callable, shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
 ) -> None:
     shards = shard_set(scenes(40))
-    folder = build(shards, exclude_hubs=False)
+    folder = build(shards, hubs=KEPT_HUBS)
     loaded = Components.load(folder, shards)
     adjacent = (cosines(shards, "vggish") > 0.9) | (cosines(shards, "resnet152") > 0.9)
-    np.testing.assert_array_equal(loaded.ids.ravel(), brute(adjacent))
+    np.testing.assert_array_equal(loaded.ids[..., 0].ravel(), brute(adjacent))
     forests = []
     for name in ("audio", "visual"):
-        facts, path = sealed(folder, f"forest_{name}.safetensors", shards)
+        facts, path = sealed(folder, f"forest_{name}.parquet", shards)
         forest, header = Forest.load(path)
         assert header["manifest"] == shards.manifest.digest == facts["manifest"]
         forests.append(forest)
     cuts = [forest.cut(0.9) for forest in forests]
-    np.testing.assert_array_equal(components(400, cuts), loaded.ids.ravel())
+    np.testing.assert_array_equal(components(400, cuts), loaded.ids[..., 0].ravel())
     found = json.loads((folder / "report.json").read_text())
     assert found["chosen"]["components"] == loaded.ids.max() + 1
     assert found["audit"]["snippets"] == 400
@@ -73,7 +83,7 @@ def test_the_groups_of_the_videos_are_sealed_with_the_graph(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build
 ) -> None:
     shards = shard_set(scenes(40))
-    folder = build(shards, exclude_hubs=False)
+    folder = build(shards, hubs=KEPT_HUBS)
     _, path = sealed(folder, GROUPS, shards)
     groups = Groups.read(path, len(shards), per_group=2)
     assert groups.ids.tolist() == group_of_videos(Components.load(folder, shards).ids).tolist()
@@ -86,7 +96,7 @@ def test_a_graph_of_a_set_below_a_url_fetches_every_shard_once(
     local = shard_set(scenes(40))
     with web(tmp_path) as server:
         reading = ReadSettings(cache=tmp_path / "cache")
-        build(Shards.open(f"{server.url}/shards", reading), exclude_hubs=False, reading=reading)
+        build(Shards.open(f"{server.url}/shards", reading), hubs=KEPT_HUBS, reading=reading)
         fetched = server.starts()
     assert [fetched[f"/shards/{shard.file}"] for shard in local.manifest.shards] == [1] * 6
 
@@ -94,7 +104,7 @@ def test_a_graph_of_a_set_below_a_url_fetches_every_shard_once(
 def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, capsys: pytest.CaptureFixture
 ) -> None:
-    build(shard_set(scenes(30, kinds=1)), exclude_hubs=False, threshold_audio=0.8, threshold_visual=0.8)
+    build(shard_set(scenes(30, kinds=1)), hubs=KEPT_HUBS, threshold_audio=0.8, threshold_visual=0.8)
     said = capsys.readouterr().out
     assert re.search(r"WARNING: the largest component of several videos holds .* Raise --threshold_audio", said)
 
@@ -103,7 +113,7 @@ def test_a_component_of_one_videos_own_seconds_is_no_chain(
     shard_set: Callable[..., Shards], build: Build, capsys: pytest.CaptureFixture
 ) -> None:
     still = np.repeat(np.random.default_rng(0).normal(size=(12, 1, 300)), 10, axis=1)
-    folder = build(shard_set({"vggish": still, "resnet152": still}), k=16)
+    folder = build(shard_set({"vggish": still, "resnet152": still}), search=SearchSettings(k=16))
     found = json.loads((folder / "report.json").read_text())["chosen"]
     assert (found["components"], found["largest_share"]) == (12, 10 / 120)
     assert found["chained_share"] == 0
@@ -136,7 +146,7 @@ def test_every_long_loop_tells_how_far_it_is(
     loops: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr("launch.progress.QUIET_SECONDS", 0)
-    build(shard_set(scenes(30)), exclude_hubs=False, **settings)
+    build(shard_set(scenes(30)), hubs=KEPT_HUBS, **settings)
     said = capsys.readouterr().out
     for loop in loops:
         assert re.search(rf"^{loop}: \d+/\d+", said, re.MULTILINE)
@@ -147,7 +157,7 @@ def test_all_and_video_are_settings(
     brute: Callable, shard_set: Callable[..., Shards], scenes: Scenes, build: Build, scope: str
 ) -> None:
     shards = shard_set(scenes(30))
-    folder = build(shards, exclude_hubs=False, match="all", scope=scope)
+    folder = build(shards, hubs=KEPT_HUBS, match="all", scope=scope)
     adjacent = (cosines(shards, "vggish") > 0.9) & (cosines(shards, "resnet152") > 0.9)
     if scope == "video":
         adjacent &= np.arange(300) // 10 == np.arange(300)[:, None] // 10
@@ -182,7 +192,7 @@ def test_all_snippets_identical_are_one_component_when_hubs_may_stay(
     shard_set: Callable[..., Shards], build: Build
 ) -> None:
     shards = shard_set({"vggish": np.ones((5, 10, 4)), "resnet152": np.ones((5, 10, 4))})
-    assert Components.load(build(shards, exclude_hubs=False), shards).ids.max() == 0
+    assert Components.load(build(shards, hubs=KEPT_HUBS), shards).ids.max() == 0
 
 
 def test_no_edge_at_all_is_refused_with_the_highest_similarity(
@@ -197,14 +207,14 @@ def test_no_edge_at_all_is_refused_with_the_highest_similarity(
 
 def test_one_video_is_refused(shard_set: Callable[..., Shards], scenes: Scenes, build: Build) -> None:
     with pytest.raises(Refusal, match="needs at least two"):
-        build(shard_set(scenes(1)), k=3)
+        build(shard_set(scenes(1)), search=SearchSettings(k=3))
 
 
 def test_more_neighbours_than_snippets_are_refused_before_any_work(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, tmp_path: Path
 ) -> None:
     with pytest.raises(Refusal, match="k is 32 and the shards hold 30 snippets"):
-        build(shard_set(scenes(3)), k=32)
+        build(shard_set(scenes(3)), search=SearchSettings(k=32))
     assert not (tmp_path / "runs").exists()
 
 
@@ -226,7 +236,7 @@ def test_a_graph_that_is_there_already_is_not_overwritten(
 def test_an_altered_forest_is_refused(shard_set: Callable[..., Shards], scenes: Scenes, build: Build) -> None:
     shards = shard_set(scenes(12))
     folder = build(shards)
-    path = folder / "forest_visual.safetensors"
+    path = folder / "forest_visual.parquet"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -22,7 +22,7 @@ def test_rows_come_in_stored_order_as_they_are_stored(shard_set: Callable[..., S
         expected = np.concatenate([shards.read(index).features[name] for index in range(16)])
         np.testing.assert_array_equal(matrix.rows, expected)
         assert matrix.rows.dtype == np.float16
-        np.testing.assert_array_equal(load_file(tmp_path / f"{name}.safetensors")["rows"], expected)
+        np.testing.assert_array_equal(load_file(tmp_path / f"{name}.rows.safetensors")["rows"], expected)
 
 
 def test_unit_rows_have_length_one_in_float32_and_zero_rows_stay_zero(matrix_of: Callable[..., Matrix]) -> None:
@@ -65,7 +65,7 @@ def test_too_many_zero_rows_are_refused_with_their_share(matrix_of: Callable[...
     rows[:21] = 0
     with pytest.raises(Refusal, match=r"At most 20% .* 21\.0% \(21 of 100\)"):
         matrix_of(rows)
-    assert not (tmp_path / "rows.safetensors").exists()
+    assert not (tmp_path / "rows.rows.safetensors").exists()
 
 
 def test_a_value_beyond_float16_is_refused_by_video_and_second(
@@ -99,7 +99,7 @@ def test_an_unknown_feature_is_refused_with_those_there_are(shard_set: Callable[
 def test_another_manifests_rows_are_refused(matrix_of: Callable[..., Matrix], tmp_path: Path) -> None:
     matrix_of(np.ones((20, 4)))
     with pytest.raises(Refusal, match="another manifest"):
-        open_matrix(tmp_path / "rows.safetensors", "0" * 64)
+        open_matrix(tmp_path / "rows.rows.safetensors", "0" * 64)
 
 
 def test_a_file_that_is_no_matrix_is_refused(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_feature_that_holds_codes_in_its_later_videos_only_is_refused(
         write_matrices(shard_set({"vggish": np.where(np.arange(70)[:, None, None] < 65, mixed * 0, mixed)}), ["vggish"],
                        tmp_path, settings)  # fmt: skip
     assert "pack what was extracted in one way" in str(refused.value)
-    assert not (tmp_path / "vggish.safetensors").exists()
+    assert not (tmp_path / "vggish.rows.safetensors").exists()
 
 
 def test_wide_rows_are_projected_above_a_number_of_snippets_and_cosines_stay(
