@@ -1,7 +1,8 @@
-"""What the graph says about itself: sampled similarities, the largest components, hubs, and a summary in words.
+"""What the graph says about itself, as facts for programs and sentences for people (`graph.report.words`).
 
-Simplified for now, and said so in the summary: thresholds are given by the user, not chosen from the data, and
-components are the literal transitive closure, of which nothing is split afterwards.
+Facts and sentences are of the outcome (`graph.positives.decide`): thresholds and why they were taken, what the literal
+rule would have given, what refinement left of it, and what can be expected of a batch. The grid shows the literal
+closure at every pair of thresholds, so that a person can choose others.
 """
 
 from collections.abc import Sequence
@@ -9,160 +10,156 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int64
 
-from graph.forests.forest import components
 from graph.modality import Modality
-from graph.report.sweep import Curve, Grid, Shape, curve, grid, shape
+from graph.positives.chance import Estimate, alone, joint
+from graph.positives.decide import Outcome
+from graph.positives.thresholds import Choice
+from graph.report.labels import Labels, labels_of
+from graph.report.largest import largest, named
+from graph.report.purity import purity
+from graph.report.samples import Samples, samples
+from graph.report.shape import reach, shape
+from graph.report.sweep import STEPS, Curve, Grid, curve, grid
+from graph.report.words import lines, warnings
 from shards.schema import SECONDS
 
-ALARM = 0.05
-"""The share of snippets above which the largest component of several videos is taken for a chain of wrong links."""
 LISTED = 1000
 """Hubs that the JSON report names, at most; it counts all."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Cosines of one modality's sampled pairs, each kind drawn at random; hubs and zero rows included."""
-
-    other_video: Float32[np.ndarray, " pair"]
-    """Two snippets of different videos, at random."""
-    next_second: Float32[np.ndarray, " pair"]
-    """A snippet and the one after it."""
-    nearest: Float32[np.ndarray, " pair"]
-    """A snippet and its most similar one in another video; empty where there are no lists or none lists another."""
-
-
-def samples(side: Modality, seed: int, count: int = 40_000) -> Samples:
-    """Sampled similarities, at most `count` of each kind."""
-    random, snippets = np.random.default_rng(seed), len(side.matrix)
-    first = random.integers(0, snippets, count)
-    second = random.integers(0, snippets, count)
-    other = first // SECONDS != second // SECONDS
-    before = np.unique(
-        random.integers(0, snippets // SECONDS, count) * SECONDS + random.integers(0, SECONDS - 1, count)
-    )
-    return Samples(
-        side.matrix.pairs(first[other], second[other]),
-        side.matrix.pairs(before, before + 1),
-        _nearest(side, np.unique(first)),
-    )
-
-
-@dataclass(frozen=True)
-class Largest:
-    """One of the largest components."""
-
-    snippets: int
-    videos: int
-    examples: list[str]
-    """Some members as `key@second`."""
-    median_audio: float
-    """Median cosine of pairs of its members that are in different videos (of its members at all, if it has one)."""
-    median_visual: float
-
-
-def largest(
-    ids: Int[np.ndarray, " snippet"], keys: Sequence[str], sides: Sequence[Modality], seed: int, count: int = 10
-) -> list[Largest]:
-    """The `count` largest components that have several members, largest first."""
-    sizes, random, found = np.bincount(ids), np.random.default_rng(seed), []
-    for component in np.argsort(-sizes, kind="stable")[:count]:
-        if sizes[component] < 2:
-            break
-        members = np.flatnonzero(ids == component)
-        first, second = random.choice(members, 2000), random.choice(members, 2000)
-        apart = first // SECONDS != second // SECONDS
-        apart = apart if apart.any() else first != second
-        medians = [float(np.median(side.matrix.pairs(first[apart], second[apart]))) for side in sides]
-        examples = named(random.choice(members, min(5, len(members)), replace=False), keys)
-        found.append(Largest(len(members), len(np.unique(members // SECONDS)), examples, *medians))
-    return found
-
-
-def named(snippets: Int[np.ndarray, " chosen"], keys: Sequence[str]) -> list[str]:
-    """Snippets as `key@second`."""
-    return [f"{keys[snippet // SECONDS]}@{snippet % SECONDS}" for snippet in snippets.tolist()]
+BATCHES = (1024, 8192, 32768)
+"""Snippets of the batches of which positives are predicted."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the graph stage found out; `facts` are JSON values, `lines` sentences for people."""
+    """Everything the graph stage found out."""
 
-    chosen: Shape
+    chosen: dict[str, float]
+    """The components in numbers, flat, for a metrics log; of two ways each number begins with the way's name."""
     drawn: list[Samples]
     curves: list[Curve]
-    joint: Grid | None
+    grid: Grid | None
+    """None for match = "all", whose pair of thresholds was fixed before the build."""
     facts: dict[str, Any]
+    """JSON."""
     lines: list[str]
+    """Sentences, the warnings last."""
+    warnings: list[str]
 
 
 def report(
-    ids: Int[np.ndarray, " snippet"], sides: Sequence[Modality], keys: Sequence[str], match: str, seed: int
+    outcome: Outcome,
+    keys: Sequence[str],
+    match: str,
+    labels: Labels | None = None,
+    seed: int = 0,
+    checked: Sequence[str] = (),
+    steps: int = STEPS,
 ) -> Report:
-    """The report on components `ids`; `match = "all"` has one pair of thresholds, so no grid of them."""
-    audio, visual = sides
+    """The report on an outcome; `keys` of the videos in stored order, `checked` what audits found, as sentences.
+
+    `steps` is the number of thresholds of each modality in curves and grid; the grid's cost grows with its square.
+    """
+    sides = outcome.sides
+    about = labels_of(keys, labels) if labels else None
     drawn = [samples(side, seed) for side in sides]
-    curves = [curve(side) for side in sides]
-    joint = grid(audio, visual) if match == "any" else None
-    chosen = shape(ids)
-    alone = [shape(components(len(ids), [side.forest.cut(side.threshold)])) for side in sides]
-    facts: dict[str, Any] = {"chosen": asdict(chosen)}
-    for side, own, drawn_here, swept in zip(sides, alone, drawn, curves, strict=True):
-        facts[side.name] = _facts(side, keys, own, drawn_here, swept)
-    facts |= {"largest": [asdict(each) for each in largest(ids, keys, sides, seed)], "grid": joint and asdict(joint)}
-    lines = [*map(_side, sides, alone), *_joined(chosen, match)]
-    return Report(chosen, drawn, curves, joint, facts | {"summary": lines}, lines)
+    curves, swept = _sweep(outcome, match, seed, steps)
+    facts: dict[str, Any] = _counts(outcome, match)
+    for side, sample, alone_swept in zip(sides, drawn, curves, strict=True):
+        facts[side.name] = _side(side, outcome.choices[side.name], keys, sample, alone_swept)
+    ways = _ways(outcome, outcome.ids)
+    facts["largest"] = {way: largest(ids, part, match, keys, about, seed) for way, ids, part in ways}
+    facts["purity"] = {way: purity(ids, about, seed) for way, ids, _ in ways} if about else None
+    facts = _plain(facts) | {"grid": swept and swept.facts(), "checked": list(checked)}
+    facts["warnings"] = warnings(facts, outcome.warnings)
+    facts["summary"] = lines(facts)
+    return Report(_flat(facts), drawn, curves, swept, facts, facts["summary"], facts["warnings"])
 
 
-def _joined(chosen: Shape, match: str) -> list[str]:
-    lines = [
-        f"Joined (similar in {match} of the two): {_shape(chosen)}; {chosen.linked_share:.1%} of the snippets are "
-        f"linked to another video, and a random pair from two videos is positive with chance "
-        f"{chosen.positive_chance:.2e}.",
-        "The thresholds are the ones you gave, and components are the plain transitive closure of the edges: look at "
-        "report.png before you train on them.",
-    ]
-    if chosen.chained_share > ALARM:
-        lines.append(
-            f"WARNING: the largest component of several videos holds {chosen.chained_share:.1%} of all snippets (more "
-            f"than {ALARM:.0%}). Unlike snippets are being chained together, and pre-training would pull them all to "
-            "one point. Raise --threshold_audio or --threshold_visual (report.png shows the shares over both), keep "
-            "exclude_hubs, or ask for --match all."
-        )
-    return lines
+def _sweep(outcome: Outcome, match: str, seed: int, steps: int) -> tuple[list[Curve], Grid | None]:
+    """Each modality alone, and both over the grid."""
+    sides, chances = outcome.sides, outcome.chances
+    curves = [curve(side, alone(side, chance), seed, steps) for side, chance in zip(sides, chances, strict=True)]
+    audio, visual = sides
+    return curves, grid(audio, visual, joint(sides, chances), seed, steps) if match == "any" else None
 
 
-def _side(side: Modality, alone: Shape) -> str:
-    hubs = f"{int(side.hubs.sum()):,} hubs{'' if (side.without >= side.hubs).all() else ' (which keep their edges)'}"
-    return (
-        f"{side.name.capitalize()} ({side.matrix.feature}) above {side.threshold:g}: {_shape(alone)}; "
-        f"{int(side.matrix.zero.sum()):,} all-zero rows, {hubs}; {side.saturated.mean():.1%} of the snippets were "
-        f"compared exhaustively, so every threshold from {side.floor:g} up is exact."
-    )
+def _ways(
+    outcome: Outcome, ids: Int64[np.ndarray, "snippet way"]
+) -> list[tuple[str, Int64[np.ndarray, " snippet"], Sequence[Modality]]]:
+    """The name of each way to be positive, its component ids, and the modalities whose edges made them."""
+    if ids.shape[1] == 1:
+        return [("joint", ids[:, 0], outcome.sides)]
+    return [(side.name, own, [side]) for side, own in zip(outcome.sides, ids.T, strict=True)]
 
 
-def _shape(found: Shape) -> str:
-    return (
-        f"{found.components:,} components, {found.singletons:,} of them single snippets, the largest holding "
-        f"{found.largest_share:.1%} of all"
-    )
+def _counts(outcome: Outcome, match: str) -> dict[str, Any]:
+    """The components in numbers, before refinement and after it."""
+    snippets, reached = len(outcome.ids), reach(outcome.ids)
+    batches = [count for count in BATCHES if count <= snippets] or [snippets]
+    return {
+        "snippets": snippets,
+        "videos": snippets // SECONDS,
+        "match": match,
+        "closure": "joint" if outcome.ids.shape[1] == 1 else "per_modality",
+        "literal": _numbers(outcome, outcome.literal, outcome.pi0_literal),
+        "chosen": _numbers(outcome, outcome.ids, outcome.pi0),
+        "reach": reached,
+        "rounds": outcome.rounds,
+        "failing": outcome.failing,
+        "batches": [_batch(count, reached.positive_chance) for count in batches],
+        "sizes": _sizes(outcome),
+    }
 
 
-def _facts(side: Modality, keys: Sequence[str], alone: Shape, sample: Samples, swept: Curve) -> dict[str, Any]:
+def _numbers(outcome: Outcome, ids: Int64[np.ndarray, "snippet way"], estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Of each way its shape and π0."""
+    ways = zip(_ways(outcome, ids), estimates, strict=True)
+    return {way: asdict(shape(own)) | {"pi0": pi0} for (way, own, _), pi0 in ways}
+
+
+def _batch(snippets: int, chance: float) -> dict[str, float]:
+    """What a batch of so many snippets, whole videos, holds on average; pairs counted once, of two videos."""
+    pairs = snippets * (snippets - SECONDS) / 2
+    return {"snippets": snippets, "pairs": pairs, "positives": pairs * chance, "each": (snippets - SECONDS) * chance}
+
+
+def _sizes(outcome: Outcome) -> dict[str, Any]:
+    """Components and the snippets in them by size: 1, 2 to 3, 4 to 7, …, before refinement and after it."""
+    highest = max(int(np.bincount(way).max()) for ids in (outcome.literal, outcome.ids) for way in ids.T)
+    bounds = [2**power for power in range(highest.bit_length() + 1)]
+    found: dict[str, Any] = {"from": bounds[:-1]}
+    for when, ids in (("literal", outcome.literal), ("chosen", outcome.ids)):
+        for way, own, _ in _ways(outcome, ids):
+            sizes = np.bincount(own)
+            components, _ = np.histogram(sizes, bounds)
+            snippets, _ = np.histogram(sizes, bounds, weights=sizes)
+            found.setdefault(when, {})[way] = {"components": components.tolist(), "snippets": snippets.tolist()}
+    return found
+
+
+def _side(side: Modality, choice: Choice | None, keys: Sequence[str], sample: Samples, swept: Curve) -> dict[str, Any]:
+    hubs = np.flatnonzero(side.hubs)
     return {
         "feature": side.matrix.feature,
+        "width": side.matrix.width,
+        "made": side.matrix.made,
+        "centred": side.matrix.mean is not None,
         "threshold": side.threshold,
         "floor": side.floor,
-        "alone": asdict(alone),
+        "choice": choice and {"reason": choice.reason, "clean": choice.clean, "levels": choice.levels},
+        "engine": side.engine,
+        "exact": side.exact,
         "zero_rows": int(side.matrix.zero.sum()),
-        "hubs": int(side.hubs.sum()),
-        "hubs_named": named(np.flatnonzero(side.hubs)[:LISTED], keys),
+        "copies": side.copies,
+        "hubs": len(hubs),
+        "hubs_keep_edges": bool((side.hubs & ~side.without).any()),
+        "hubs_named": named(hubs[:LISTED], keys),
         "saturated_share": float(side.saturated.mean()),
         "forest_edges": len(side.forest.edges),
         "similarity_percentiles": {name: _percentiles(values) for name, values in vars(sample).items()},
-        "sweep": asdict(swept),
+        "sweep": swept.facts(),
     }
 
 
@@ -171,9 +168,23 @@ def _percentiles(values: Float32[np.ndarray, " pair"]) -> dict[str, float]:
     return {f"{level:g}": float(np.percentile(values, level)) for level in levels} if len(values) else {}
 
 
-def _nearest(side: Modality, chosen: Int[np.ndarray, " chosen"]) -> Float32[np.ndarray, " pair"]:
-    if side.neighbours is None:
-        return np.empty(0, np.float32)
-    near, similar = side.neighbours.indices[chosen], side.neighbours.similarities[chosen]
-    other = near // SECONDS != chosen[:, None] // SECONDS
-    return similar[np.arange(len(chosen)), other.argmax(axis=1)][other.any(axis=1)]
+def _plain(value: Any) -> Any:
+    """Dataclasses, mappings and sequences as JSON has them."""
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(vars(value))
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, float]:
+    """The chosen components' numbers, and what they reach, under single names."""
+    found: dict[str, float] = {}
+    for way, numbers in facts["chosen"].items():
+        before = "" if way == "joint" else f"{way}_"
+        found |= {before + name: float(value) for name, value in numbers.items() if name != "pi0"}
+        found |= {
+            f"{before}pi0": numbers["pi0"]["value"],
+            f"{before}pi0_literal": facts["literal"][way]["pi0"]["value"],
+        }
+    return found | facts["reach"]

@@ -69,7 +69,7 @@ def _merge(ends: Int32[np.ndarray, "2 edge"], sizes: Int64[np.ndarray, " label"]
         return Merge(children, np.empty(0, np.int64), np.empty(0, np.int64))
     place = np.empty(len(sizes), np.int32)
     place[children] = np.arange(len(children), dtype=np.int32)
-    graph = csr_array((np.ones(ends.shape[1], np.int8), tuple(place[ends])), shape=(len(children), len(children)))
+    graph = csr_array((np.ones(ends.shape[1]), tuple(place[ends])), shape=(len(children), len(children)))
     _, group = connected_components(graph, directed=False)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

@@ -58,11 +58,13 @@ class Reservoir:
         until = np.cumsum(sizes**2)
         count = len(self._below)
         first, second = np.empty((2, 0), np.int64)
+        wanted = count  # most components are of many videos, and few pairs are drawn in vain
         while len(first) < count:
-            number = self._random.integers(0, until[-1], 2 * count)
+            number = self._random.integers(0, until[-1], wanted)
             which = np.searchsorted(until, number, side="right")
             one, other = np.divmod(number - until[which] + sizes[which] ** 2, sizes[which])
             pair = self._order[self._place[labels[which]] + np.stack([one, other])]
             pair = pair[:, pair[0] // SECONDS != pair[1] // SECONDS]
             first, second = np.append(first, pair[0]), np.append(second, pair[1])
+            wanted = 2 * (count - len(first)) + 16
         return first[:count], second[:count]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from shards.schema import SECONDS
 
@@ -78,3 +78,36 @@ def shape(ids: Int[np.ndarray, " snippet"]) -> Shape:
         same=int((sizes**2).sum()),
         within=[int((seconds[:, gap:] == seconds[:, :-gap]).sum()) for gap in range(1, SECONDS)],
     )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What is positive in all, when two snippets are positive that share a component in any of the ways."""
+
+    linked_share: float
+    """Share of snippets that have a positive in another video."""
+    positive_chance: float
+    """Chance that a random pair of snippets of two different videos is positive."""
+    adjacent_recall: float
+    """Share of the pairs of a second and the next one in a video that are positive."""
+
+
+def reach(ids: Int[np.ndarray, "snippet way"]) -> Reach:
+    """The reach of labellings by one way or two: those of two add up, less what both have."""
+    shapes = [shape(way) for way in ids.T]
+    if len(shapes) == 1:
+        return Reach(shapes[0].linked_share, shapes[0].positive_chance, shapes[0].adjacent_recall)
+    both = shape(np.unique(ids[:, 0] * (ids[:, 1].max() + 1) + ids[:, 1], return_inverse=True)[1])
+    return Reach(
+        linked_share=float(np.logical_or.reduce([_linked(way) for way in ids.T]).mean()),
+        positive_chance=sum(each.positive_chance for each in shapes) - both.positive_chance,
+        adjacent_recall=sum(each.adjacent_recall for each in shapes) - both.adjacent_recall,
+    )
+
+
+def _linked(ids: Int[np.ndarray, " snippet"]) -> Bool[np.ndarray, " snippet"]:
+    """Which snippets' components span several videos."""
+    videos = np.arange(len(ids)) // SECONDS
+    low, high = np.empty((2, ids.max() + 1), np.int64)
+    low[ids[::-1]], high[ids] = videos[::-1], videos  # of several values for one place the last one stays
+    return (low != high)[ids]

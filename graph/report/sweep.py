@@ -109,7 +109,10 @@ def levels(side: Modality, steps: int = STEPS) -> Float32[np.ndarray, " step"]:
 def curve(side: Modality, unlike: Unlike | None, seed: int, steps: int = STEPS, pairs: int = PAIRS) -> Curve:
     """One modality alone at its `levels`; `unlike` judges pairs for π0, which is left out without it."""
     thresholds, start = levels(side, steps), np.arange(side.forest.nodes, dtype=np.int32)
-    return Curve(thresholds.tolist(), _row(start, side.forest, thresholds, _sampler(unlike, pairs, seed)))
+    return Curve(
+        thresholds.tolist(),
+        _row(start, side.forest, thresholds, _sampler(unlike, pairs, seed), f"{side.name} thresholds"),
+    )
 
 
 def grid(
@@ -142,13 +145,14 @@ def _row(
     forest: Forest,
     thresholds: Float32[np.ndarray, " step"],
     sampler: Sampler | None,
+    what: str = "",
 ) -> list[Cell]:
-    """The components `ids` joined by the forest's edges above each of the thresholds, which rise."""
+    """The components `ids` joined by the forest's edges above each of the thresholds, which rise; shown as `what`."""
     growing = Growing(ids)
     steps = merges(ids, forest.edges, _counts(forest, thresholds))
     sample = sampler(growing, steps) if sampler else None
     cells: list[Cell] = []
-    for step in steps:
+    for step in track(steps, what, len(steps), "thresholds") if what else steps:
         if len(step.children) or not cells:
             growing.apply(step)
             cells.append(Cell(growing.shape(), sample.renew(growing) if sample else Estimate(0.0, 0.0, 1.0, 0)))

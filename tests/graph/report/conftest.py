@@ -22,7 +22,10 @@ def side_of() -> Callable[..., Modality]:
         none = np.zeros(forest.nodes, bool)
         digests = np.zeros((forest.nodes, 16), np.uint8)
         matrix = Matrix(f"feature_{name}", "digest", rows.astype(np.float16), none, digests)
-        return Modality(name, matrix, threshold, floor, forest, None, none, none, none)
+        bar = np.full(forest.nodes, floor, np.float32)
+        return Modality(
+            name, matrix, threshold, floor, forest, None, bar, none, none, none, copies=0, engine="blocks", exact=True
+        )
 
     return make
 
