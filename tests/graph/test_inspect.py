@@ -7,6 +7,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from graph import build
 from graph.components import Components
 from graph.corpus import HubSettings, build_corpus
 from graph.forests.forest import components
@@ -16,6 +17,7 @@ from graph.rows.write import write_matrices
 from graph.seal import seal
 from graph.search.search import SearchSettings
 from launch.refusal import Refusal
+from launch.tracking import Tracking
 from shards.read import Shards
 
 THRESHOLD = 0.9
@@ -46,7 +48,7 @@ def snippet_of(name: str) -> int:
 
 
 @pytest.fixture
-def built(shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path) -> Folder:
+def written(shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path) -> Folder:
     """Writes a graph folder; `split` makes components smaller than the edges do, as refinement does."""
 
     def write(arrays: dict | None = None, closure: str = "joint", split: bool = False) -> Built:
@@ -78,9 +80,9 @@ def built(shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_pat
 
 
 def test_every_link_of_a_chain_is_a_similarity_above_its_threshold_and_the_chain_ends_at_the_target(
-    built: Folder, capsys: pytest.CaptureFixture
+    written: Folder, capsys: pytest.CaptureFixture
 ) -> None:
-    graph = built()
+    graph = written()
     members = np.flatnonzero(graph.ids[:, 0] == np.bincount(graph.ids[:, 0]).argmax())
     start, end = graph.shards.keys[members[0] // 10], f"{graph.shards.keys[members[-1] // 10]}@{members[-1] % 10}"
     graph.say(start, second=int(members[0] % 10), to=end)
@@ -93,8 +95,8 @@ def test_every_link_of_a_chain_is_a_similarity_above_its_threshold_and_the_chain
     assert here == members[-1]
 
 
-def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only(built: Folder) -> None:
-    graph = built()
+def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only(written: Folder) -> None:
+    graph = written()
     (way,) = Graph.load(graph.folder, graph.shards).ways
     joined = nx.Graph()
     for side in graph.sides:
@@ -113,10 +115,10 @@ def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only
 
 
 def test_the_weakest_link_is_marked_even_where_a_long_chain_is_cut_short(
-    built: Folder, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    written: Folder, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.inspect.SHOWN", 2)
-    graph = built()
+    graph = written()
     (way,) = Graph.load(graph.folder, graph.shards).ways
     chains = [way.ties.chain(0, other) or [] for other in np.flatnonzero(graph.ids[:, 0] == graph.ids[0, 0]).tolist()]
     chain = max(chains, key=len)
@@ -131,8 +133,8 @@ def test_the_weakest_link_is_marked_even_where_a_long_chain_is_cut_short(
     assert re.search(r"… \d+ more …", said)
 
 
-def test_the_nearest_are_those_of_brute_force(built: Folder, capsys: pytest.CaptureFixture) -> None:
-    graph = built()
+def test_the_nearest_are_those_of_brute_force(written: Folder, capsys: pytest.CaptureFixture) -> None:
+    graph = written()
     graph.say(graph.shards.keys[3], second=4, nearest=3)
     said = capsys.readouterr().out
     for side in graph.sides:
@@ -144,12 +146,12 @@ def test_the_nearest_are_those_of_brute_force(built: Folder, capsys: pytest.Capt
 
 
 def test_hubs_and_rows_that_are_all_zero_are_told(
-    built: Folder, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
+    written: Folder, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
 ) -> None:
     arrays = scenes(30)
     arrays["vggish"][::6] = np.abs(arrays["vggish"][0, 0])
     arrays["resnet152"][6, 2] = 0
-    graph = built(arrays)
+    graph = written(arrays)
     graph.say(graph.shards.keys[6], second=2)
     said = capsys.readouterr().out
     assert "audio: a hub, so it has no edges here; nearest" in said
@@ -158,9 +160,9 @@ def test_hubs_and_rows_that_are_all_zero_are_told(
 
 
 def test_what_refinement_split_off_is_told_with_the_chain_that_the_edges_have(
-    built: Folder, capsys: pytest.CaptureFixture
+    written: Folder, capsys: pytest.CaptureFixture
 ) -> None:
-    graph = built(split=True)
+    graph = written(split=True)
     (way,) = Graph.load(graph.folder, graph.shards).ways
     apart = (way.ties.literal == way.ties.literal[0]) & (graph.ids[:, 0] != graph.ids[0, 0])
     end = int(np.flatnonzero(apart)[0])
@@ -173,9 +175,9 @@ def test_what_refinement_split_off_is_told_with_the_chain_that_the_edges_have(
 
 
 def test_all_seconds_are_shown_with_their_components_and_best_connected_snippets(
-    built: Folder, capsys: pytest.CaptureFixture
+    written: Folder, capsys: pytest.CaptureFixture
 ) -> None:
-    graph = built()
+    graph = written()
     graph.say(graph.shards.keys[7])
     said = capsys.readouterr().out
     sizes = np.bincount(graph.ids[:, 0])
@@ -185,9 +187,9 @@ def test_all_seconds_are_shown_with_their_components_and_best_connected_snippets
 
 
 def test_two_ways_have_a_component_and_a_drawing_each(
-    built: Folder, capsys: pytest.CaptureFixture, tmp_path: Path
+    written: Folder, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    graph = built(closure="per_modality")
+    graph = written(closure="per_modality")
     graph.say(graph.shards.keys[7], second=0, graphml=tmp_path / "seven.graphml")
     said = capsys.readouterr().out
     for way, side in enumerate(graph.sides):
@@ -196,8 +198,8 @@ def test_two_ways_have_a_component_and_a_drawing_each(
         assert len(drawn) == np.bincount(graph.ids[:, way])[graph.ids[70, way]]
 
 
-def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(built: Folder, tmp_path: Path) -> None:
-    graph = built()
+def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(written: Folder, tmp_path: Path) -> None:
+    graph = written()
     graph.say(graph.shards.keys[0], second=0, graphml=tmp_path / "one.graphml")
     drawn = nx.read_graphml(tmp_path / "one.graphml")
     members = set(np.flatnonzero(graph.ids[:, 0] == graph.ids[0, 0]).tolist())
@@ -214,22 +216,35 @@ def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(b
     assert len(pairs) == drawn.number_of_edges()
 
 
-def test_an_unknown_key_is_refused_with_the_nearest(built: Folder) -> None:
+def test_an_unknown_key_is_refused_with_the_nearest(written: Folder) -> None:
     with pytest.raises(Refusal, match=r"'vide0007_0_10' is not: did you mean .*'video0007_0_10'"):
-        built().say("vide0007_0_10")
+        written().say("vide0007_0_10")
 
 
 @pytest.mark.parametrize("name", ["video0007_0_10", "video0007_0_10@10", "@3"])
-def test_a_target_that_is_no_snippet_is_refused(built: Folder, name: str) -> None:
+def test_a_target_that_is_no_snippet_is_refused(written: Folder, name: str) -> None:
     with pytest.raises(Refusal, match=r"must be named key@second .*video0000_0_10@3"):
-        built().say("video0001_0_10", to=name)
+        written().say("video0001_0_10", to=name)
 
 
 @pytest.mark.parametrize("file", ["forest_visual.parquet", "neighbours_audio.safetensors"])
-def test_an_altered_file_is_refused(built: Folder, file: str) -> None:
-    graph = built()
+def test_an_altered_file_is_refused(written: Folder, file: str) -> None:
+    graph = written()
     content = bytearray((graph.folder / file).read_bytes())
     content[-5] ^= 1
     (graph.folder / file).write_bytes(content)
     with pytest.raises(Refusal, match=f"{file}' is missing or was altered"):
         graph.say("video0001_0_10")
+
+
+def test_what_the_graph_stage_writes_can_be_looked_at(
+    shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shards = shard_set(scenes(20))
+    config = build.Config(shards=shards.location, out=tmp_path / "out", tracking=Tracking(root=tmp_path / "runs"))
+    build.main(config)
+    main(Config(graph=config.out, shards=shards.location, key=shards.keys[4], graphml=tmp_path / "four.graphml"))
+    sizes = np.bincount(Components.load(config.out, shards).ids.ravel())
+    said = capsys.readouterr().out
+    assert f"{shards.keys[4]}@9\n  audio: " in said
+    assert f"{sizes[Components.load(config.out, shards).ids[4, 0, 0]]} snippets, " in said
