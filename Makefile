@@ -4,6 +4,8 @@
 # make check       ruff, mypy, import-linter
 # make bench-shards  videos a second read from shards, beside stock WebDataset; the last line is JSON
 # make soak-shards   twenty kills of readers, each resumed on another number of ranks; the last line is JSON
+# make bench-graph   both forests of 290,000 snippets beside plain products, faiss, brute force; the last line is JSON
+# make study-graph   what each way of making positives does to a planted corpus whose truth is known
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
@@ -18,7 +20,7 @@ RUNS ?= runs
 BIN := .venv/bin
 READY := .venv/.installed-with-faiss-$(FAISS)
 
-.PHONY: install demo demo-full test check bench-shards soak-shards ui
+.PHONY: install demo demo-full test check bench-shards soak-shards bench-graph study-graph ui
 
 install: $(READY)
 
@@ -52,6 +54,12 @@ bench-shards: $(READY)
 
 soak-shards: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.soak_shards
+
+bench-graph: $(READY)
+	$(BIN)/python -m tests.bench.bench_graph
+
+study-graph: $(READY)
+	$(BIN)/python -m tests.bench.study_graph
 
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)
