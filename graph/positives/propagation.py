@@ -5,7 +5,7 @@ many. Connected components cannot tell few from many, votes can. (Raghavan, Albe
 """
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int, Int64
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -13,12 +13,18 @@ SWEEPS = 100
 """Rounds of voting at most; planted graphs of 3,000 to 290,000 snippets come to rest in 15 to 60."""
 
 
-def groups(votes: csr_array, seed: int, sweeps: int = SWEEPS) -> Int[np.ndarray, " node"]:
+def groups(
+    votes: csr_array,
+    seed: int,
+    start: Int[np.ndarray, " node"] | None = None,
+    free: Bool[np.ndarray, " node"] | None = None,
+    sweeps: int = SWEEPS,
+) -> Int[np.ndarray, " node"]:
     """The group of each node of a symmetric graph whose entries are votes; each group is connected in it.
 
-    A label that two parts of a graph hold, which nothing joins any more, makes two groups.
+    Propagated labels; one that two parts of the graph hold, with nothing of theirs in between, makes two groups.
     """
-    label = propagated(votes, seed, sweeps)
+    label = propagated(votes, seed, start, free, sweeps)
     edges = votes.tocoo()
     inside = label[edges.row] == label[edges.col]
     ones = np.ones(int(inside.sum()), np.int8)
@@ -26,17 +32,27 @@ def groups(votes: csr_array, seed: int, sweeps: int = SWEEPS) -> Int[np.ndarray,
     return connected_components(kept, directed=False)[1]
 
 
-def propagated(votes: csr_array, seed: int, sweeps: int = SWEEPS) -> Int64[np.ndarray, " node"]:
+def propagated(
+    votes: csr_array,
+    seed: int,
+    start: Int[np.ndarray, " node"] | None = None,
+    free: Bool[np.ndarray, " node"] | None = None,
+    sweeps: int = SWEEPS,
+) -> Int64[np.ndarray, " node"]:
     """The label of each node when nobody wants to change any more, or after so many sweeps.
 
-    Everyone starts with a label of their own. In a sweep each node, with chance ½, takes the label that has most votes
-    among its neighbours as they were before the sweep (half of them, so that two cannot swap labels for ever); a tie
-    keeps a node's own label, else goes to the smallest label, and labels are dealt in a seeded order. A node none of
-    whose neighbours changed since it last voted would vote the same, and is not asked.
+    Everyone starts with a label of their own, or as `start` says (numbers below the count of nodes); only those that
+    are `free` may change theirs. In a sweep each of them, with chance ½, takes the label that has most votes among its
+    neighbours as they were before the sweep (half of them, so that two cannot swap labels for ever); a tie keeps a
+    node's own label, else goes to the smallest label, and labels are dealt in a seeded order. A node none of whose
+    neighbours changed since it last voted would vote the same, and is not asked.
     """
     random = np.random.default_rng(seed)
     label = random.permutation(votes.shape[0])
-    restless = np.diff(votes.indptr) > 0
+    label = label if start is None else label[start]
+    may_vote = np.diff(votes.indptr) > 0
+    may_vote &= True if free is None else free
+    restless = may_vote.copy()
     for _ in range(sweeps):
         if not restless.any():
             break
@@ -46,6 +62,7 @@ def propagated(votes: csr_array, seed: int, sweeps: int = SWEEPS) -> Int64[np.nd
         label[voting] = elected
         restless[voting] = False
         restless[votes[moved].indices] = True
+        restless &= may_vote
     return label
 
 

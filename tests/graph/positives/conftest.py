@@ -1,7 +1,7 @@
 """Sides of a graph straight from arrays, by brute force, and a planted world whose truth is known."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,10 @@ class World:
     sides: tuple[Modality, Modality]
     sound: np.ndarray
     picture: np.ndarray
+
+    def at(self, audio: float, visual: float) -> list[Modality]:
+        """The sides with these thresholds."""
+        return [replace(side, threshold=chosen) for side, chosen in zip(self.sides, (audio, visual), strict=True)]
 
     def wrong(self, ids: np.ndarray) -> float:
         """The share of same-component pairs of two videos that share neither sound nor picture, by enumeration."""
