@@ -1,4 +1,7 @@
-"""Components: for every snippet the number of its component. The file pre-training takes its positives from.
+"""Components: which snippets belong together. The file that pre-training takes its positives from.
+
+closure = "joint": one component id a snippet. closure = "per_modality": an audio component and a visual component. Two
+snippets are a positive pair iff their ids are equal in any of these ways.
 
 A graph folder is sealed by `graph.json`, written last: thresholds, counts, the shards' manifest digest, and the sha256
 of every other file. `Components.load` believes nothing that the seal does not cover.
@@ -8,29 +11,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from launch.digest import sha256_file
+from graph.seal import FORMAT, sealed
 from launch.refusal import Refusal
 from shards.read import Shards
 from shards.schema import SECONDS
 
-SEAL = "graph.json"
 FILE = "components.safetensors"
-FORMAT = "soundsight-graph-v1"
+WAYS = {"joint": 1, "per_modality": 2}
+"""How many component ids a snippet has under each closure."""
+TOLD = ("manifest_digest", "match", "scope", "closure", "refine")
+"""The words of a graph that its components carry."""
 
 
 @dataclass(frozen=True)
 class Components:
-    """The component of every snippet of a shard set, and how it came about."""
+    """The components of every snippet of a shard set, and how they came about."""
 
-    ids: Int64[np.ndarray, "video second"]
-    """0, 1, 2, … by first appearance in stored order; a snippet without an edge has a component of its own."""
+    ids: Int64[np.ndarray, "video second way"]
+    """In each way 0, 1, 2, … by first appearance in stored order; a snippet without an edge has a component of its own.
+
+    Ways: the one component, or the audio component and the visual one; equal numbers in two ways mean nothing.
+    """
     keys: tuple[str, ...]
     """The videos' keys, in stored order."""
     manifest_digest: str
@@ -41,70 +48,62 @@ class Components:
     """Whether similar means in `any` or in `all` modalities."""
     scope: str = "corpus"
     """Whether edges join snippets of the whole `corpus`, or of one `video` only."""
+    closure: str = "joint"
+    """Whether similarity is followed across modalities (`joint`: one way) or within each (`per_modality`: two)."""
+    refine: str = "none"
+    """What split the components after the closure: `none`, or `propagation`."""
+
+    def __post_init__(self) -> None:
+        fault = _fault(self.ids, len(self.keys), self.closure)
+        assert not fault, f"components {fault}"
 
     def save(self, folder: Path) -> None:
-        """Writes `components.safetensors` into a graph folder that is being built."""
+        """Writes `components.safetensors` into a graph folder that is being built; equal components are equal bytes."""
         keys = np.frombuffer("\n".join(self.keys).encode(), np.uint8)  # a key holds no control character
-        header = {"format": FORMAT, "manifest": self.manifest_digest, "match": self.match, "scope": self.scope}
-        header |= {"thresholds": json.dumps(dict(self.thresholds))}
-        (folder / FILE).write_bytes(save({"ids": self.ids, "keys": keys}, header))
+        about = {"format": FORMAT, "thresholds": dict(self.thresholds)} | {name: getattr(self, name) for name in TOLD}
+        header = {"graph": json.dumps(about, sort_keys=True)}  # one string: safetensors orders several at random
+        (folder / FILE).write_bytes(save({"ids": np.ascontiguousarray(self.ids), "keys": keys}, header))
 
     @classmethod
     def load(cls, folder: Path, shards: Shards) -> "Components":
         """The components of a graph folder, for the shards they were built from.
 
-        Raises Refusal when the folder is no finished graph, when the graph belongs to another manifest, and when
-        the file was altered or cut short since.
+        Raises Refusal when the folder is no finished graph, when the graph belongs to another manifest, when the file
+        was altered or cut short since, and when it does not hold what it must.
         """
         _, path = sealed(folder, FILE, shards)
         try:
             with safe_open(path, "np") as file:
-                header, ids, names = file.metadata(), file.get_tensor("ids"), file.get_tensor("keys")
-            keys, thresholds = tuple(names.tobytes().decode().split("\n")), json.loads(header["thresholds"])
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+                about, ids = json.loads(file.metadata()["graph"]), file.get_tensor("ids")
+            keys, words = read_keys(path), {name: str(about[name]) for name in TOLD}
+            thresholds = {str(name): float(value) for name, value in about["thresholds"].items()}
+        except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
             raise Refusal(
-                f"Components must hold ids, keys and thresholds, but '{path}' does not ({error}): build again."
+                f"Components must hold ids, keys and how they came about, but '{path}' does not ({error!r}): "
+                "build the graph again."
             ) from None
-        if ids.shape != (len(shards), SECONDS) or ids.dtype != np.int64 or keys != shards.keys:
+        fault = _fault(ids, len(shards), words["closure"]) or ("" if keys == shards.keys else "name other videos")
+        if fault:
             raise Refusal(
-                f"Components must cover the shards video by video, but '{path}' holds {ids.dtype} ids of shape "
-                f"{ids.shape} where '{shards.location}' has {len(shards)} videos: build the graph again."
+                f"Components must cover the shards snippet by snippet, but those in '{path}' {fault}, where "
+                f"'{shards.location}' has {len(shards)} videos: build the graph of these shards again."
             )
-        return cls(ids, keys, header["manifest"], thresholds, header["match"], header["scope"])
+        return cls(ids, keys, thresholds=thresholds, **words)
 
 
-def seal(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Writes `graph.json`: the facts, and the sha256 of every file that lies in the folder so far."""
-    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != SEAL}
-    text = json.dumps({"format": FORMAT, **facts, "files": files}, indent=1, allow_nan=False)
-    (folder / SEAL).write_text(text + "\n")
+def _fault(ids: np.ndarray, videos: int, closure: str) -> str:
+    """What is wrong with component ids for so many videos, as the words after "components"; nothing: ""."""
+    if closure not in WAYS:
+        return f"have closure {closure!r} instead of one of {', '.join(WAYS)}"
+    shape = (videos, SECONDS, WAYS[closure])
+    if ids.dtype != np.int64 or ids.shape != shape:
+        return f"are {ids.dtype} of shape {ids.shape} instead of int64 of shape {shape} for closure '{closure}'"
+    if ids.size and not 0 <= ids.min() <= ids.max() < videos * SECONDS:
+        return f"are numbered from {ids.min()} to {ids.max()} although there are {videos * SECONDS} snippets"
+    return ""
 
 
-def sealed(folder: Path, name: str, shards: Shards) -> tuple[dict[str, Any], Path]:
-    """The facts of a graph folder and the path of one of its files, both checked.
-
-    Raises Refusal when the folder has no seal of this version, when it belongs to another manifest, and when the file
-    is not the one that was sealed.
-    """
-    try:
-        facts = json.loads((folder / SEAL).read_text())
-        version, expected, built_from = facts["format"], facts["files"][name], facts["manifest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(
-            f"A graph folder must hold {SEAL} with the checksum of '{name}', but '{folder}' does not ({error!r}): "
-            "give the folder that the graph stage wrote."
-        ) from None
-    if version != FORMAT:
-        raise Refusal(f"A graph must have format {FORMAT}, but '{folder}' has {version!r}: build it again.")
-    if built_from != shards.manifest.digest:
-        raise Refusal(
-            f"A graph must be built from the shards in use, but '{folder}' was built from manifest {built_from[:12]} "
-            f"and '{shards.location}' has {shards.manifest.digest[:12]}: build the graph of these shards."
-        )
-    path = folder / name
-    if not path.is_file() or sha256_file(path) != expected:
-        raise Refusal(
-            f"A graph's files must be as they were written, but '{path}' is missing or was altered: "
-            "copy it again, or build the graph again."
-        )
-    return facts, path
+def read_keys(path: Path) -> tuple[str, ...]:
+    """The keys of the videos that a components file covers, in its order."""
+    with safe_open(path, "np") as file:
+        return tuple(file.get_tensor("keys").tobytes().decode().split("\n"))

@@ -9,14 +9,16 @@ from jaxtyping import Int64
 GROUPS = "groups.npy"
 
 
-def group_of_videos(ids: Int64[np.ndarray, "video second"]) -> Int64[np.ndarray, " video"]:
+def group_of_videos(ids: Int64[np.ndarray, "video second way"]) -> Int64[np.ndarray, " video"]:
     """The most frequent component of each video among those that another video has too; -1 where there is none.
 
-    Of components that are equally frequent in a video the one with the smallest id is taken.
+    A component of the second way is never one of the first, so it is numbered after all of those. Of components that
+    are equally frequent in a video the one with the smallest number is taken.
     """
-    videos, seconds = ids.shape
-    components = int(ids.max(initial=0)) + 1
-    pairs, frequency = np.unique(np.repeat(np.arange(videos), seconds) * components + ids.ravel(), return_counts=True)
+    counts = ids.max(axis=(0, 1), initial=-1) + 1
+    numbered = ids + (counts.cumsum() - counts)
+    videos, components = len(ids), max(int(counts.sum()), 1)
+    pairs, frequency = np.unique(np.arange(videos)[:, None, None] * components + numbered, return_counts=True)
     video, component = np.divmod(pairs, components)
     shared = np.bincount(component, minlength=components)[component] > 1
     video, component, frequency = video[shared], component[shared], frequency[shared]

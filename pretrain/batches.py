@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from graph.components import Components, sealed
+from graph.components import Components
 from graph.groups import GROUPS
+from graph.seal import sealed
 from launch.settings import Settings
 from launch.world import World
 from shards.groups import Groups
@@ -56,8 +57,8 @@ class Batch:
 
     keys: tuple[str, ...]
     features: dict[str, Float[Tensor, "video second feature"]]
-    ids: Int[Tensor, "video second"]
-    """The component of every snippet; comparable over all ranks and batches."""
+    ids: Int[Tensor, "video second way"]
+    """The component of every snippet in each way; comparable over all ranks and batches."""
     videos: int
     """How many videos the global batch has, over all ranks; those that were skipped count."""
     faults: tuple[str, ...]

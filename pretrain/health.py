@@ -4,11 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pretrain.pairs import alike
+
 
 def health(
     audio: Float[Tensor, "video second width"],
     visual: Float[Tensor, "video second width"],
-    ids: Int[Tensor, "video second"],
+    ids: Int[Tensor, "video second way"],
 ) -> dict[str, float]:
     """Named numbers about unit-length embeddings of held-out videos; none for fewer than two videos.
 
@@ -44,12 +46,12 @@ def retrieval(scores: Float[Tensor, "query key"], relevant: Tensor, candidate: T
     return _share(relevant.gather(1, best[:, None]).squeeze(1).double(), relevant.any(1))
 
 
-def _relevance(ids: Int[Tensor, "video second"]) -> tuple[Tensor, Tensor]:
+def _relevance(ids: Int[Tensor, "video second way"]) -> tuple[Tensor, Tensor]:
     """For each pair of snippets: whether the second answers the first; whether it may, being of another video."""
-    component = ids.flatten()
+    component = ids.flatten(0, 1)
     video = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
     candidate = video[:, None] != video[None, :]
-    return (component[:, None] == component[None, :]) & candidate, candidate
+    return alike(component, component) & candidate, candidate
 
 
 def _share(values: Tensor, counted: Tensor) -> float:

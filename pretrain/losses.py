@@ -2,7 +2,7 @@
 
     L = Σ_pos w⁺ [p - ⟨z_i, z_j⟩]₊ + Σ_neg w⁻ [⟨z_i, z_j⟩ - n]₊
 
-The pair matrix is never stored: see `pairs.sweep`. Scores and labels are symmetric, so from one all-gather of
+The pair matrix is never stored: see `sweep`. Scores and labels are symmetric, so from one all-gather of
 embeddings a rank computes the complete gradient of its own rows (ordered pairs (i, j) and (j, i): a factor
 2), and nothing travels in the backward pass. Every rank returns the same, whole loss; the gradient of a
 parameter is the SUM over ranks.
@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from launch.settings import Settings
-from pretrain.pairs import BLOCKS, Mode, Rows, Totals, Weights, gather, sweep, totals
+from pretrain.pairs import BLOCKS, Mode, Totals, gather, totals
+from pretrain.sweep import Rows, Weights, sweep
 
 
 class LossSettings(Settings):
@@ -69,7 +70,7 @@ class Contrast:
 def contrast(
     audio: Float[Tensor, "snippet width"],
     visual: Float[Tensor, "snippet width"],
-    ids: Int[Tensor, " snippet"],
+    ids: Int[Tensor, "snippet way"],
     settings: LossSettings,
 ) -> Contrast:
     """The loss over all pairs of all ranks' snippets, from this rank's unit rows and component ids.
@@ -78,7 +79,8 @@ def contrast(
     the loss NaN or infinite on every rank.
     """
     assert audio.shape == visual.shape, "a snippet has an audio and a visual row"
-    assert len(ids) == len(audio), "a snippet has one component"
+    assert len(ids) == len(audio), "a snippet has components"
+    assert ids.shape[1] in (1, 2), "a snippet has one component, or one in each of two ways"
     everyone, _ = gather(ids)
     loss, numbers = _AllPairs.apply(audio, visual, ids, everyone, settings)
     positives, negatives, *sums = numbers.tolist()
@@ -119,8 +121,8 @@ class _AllPairs(torch.autograd.Function):
 
 
 def _sorted(rows: Tensor, everyone: Tensor, mine: slice) -> tuple[list[Rows], list[Rows], Tensor]:
-    """This rank's and all rows of each modality sorted by id, and how to put this rank's back."""
-    order = everyone.argsort(stable=True)
+    """This rank's and all rows of each modality sorted by the first way's id, and how to put this rank's back."""
+    order = everyone[:, 0].argsort(stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
     own_place, own_order = place[mine].sort()

@@ -1,18 +1,17 @@
-"""Pairs: which snippet embeddings are compared, how many that is, and how to do it without storing any.
+"""Pairs: which snippet embeddings are compared, which of them are positive, and how many that is.
 
-A global batch of N snippets has an audio and a visual row each, and one component id a snippet. Pairs are
-ordered; a pair is positive iff the components are equal; a row is never paired with itself, while the audio
-and the visual row of one second are a positive pair. Equation (3) takes the audio–audio and visual–visual
-blocks, (4) the other two, (5) all four.
+A global batch of N snippets has an audio and a visual row each, and in each way of belonging together (one, or one a
+modality) a component id a snippet. Pairs are ordered; a pair is positive iff the components are equal in any way; a
+row is never paired with itself, while the audio and the visual row of one second are a positive pair. Equation (3)
+takes the audio–audio and visual–visual blocks, (4) the other two, (5) all four.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Mode = Literal["uni", "cross", "multi"]
@@ -40,6 +39,14 @@ def gather(rows: Tensor) -> tuple[Tensor, int]:
     return torch.cat([part[:count] for part, count in zip(everyone, held, strict=True)]), sum(held[:rank])
 
 
+def alike(left: Int[Tensor, "left way"], right: Int[Tensor, "right way"]) -> Bool[Tensor, "left right"]:
+    """Whether two snippets make a positive pair: whether their components are equal in any way."""
+    same = left[:, 0, None] == right[None, :, 0]
+    for way in range(1, left.shape[1]):
+        same |= left[:, way, None] == right[None, :, way]
+    return same
+
+
 @dataclass(frozen=True)
 class Totals:
     """How many ordered pairs of each kind a mode compares, and the sums of their cosines (0 for no pairs)."""
@@ -50,114 +57,41 @@ class Totals:
     negative_cosines: float
 
 
-def totals(rows: Float[Tensor, "snippet 2 width"], ids: Int[Tensor, " snippet"], mode: Mode) -> Totals:
+def totals(rows: Float[Tensor, "snippet 2 width"], ids: Int[Tensor, "snippet way"], mode: Mode) -> Totals:
     """The counts and cosine sums of all pairs of a mode, without looking at any pair.
 
-    The counts come from the component histogram h: Σ h(h-1) positives in a block of one modality, Σ h² in a
-    cross block. The cosine sums come from the sums of the rows of each component in the same way.
+    With one way the counts come from the component histogram h: Σ h(h-1) positives in a block of one modality, Σ h²
+    in a cross block; the cosine sums come from the sums of the rows of each component in the same way. With two ways
+    both are taken for each, and those of the snippets equal in both ways, counted twice, are taken off once.
     """
     if len(ids) == 0:
         return Totals(0, 0, 0.0, 0.0)
-    _, component, histogram = ids.unique(return_inverse=True, return_counts=True)
-    sums = rows.new_zeros((len(histogram), *rows.shape[1:])).index_add_(0, component, rows)
-    whole = sums.sum(0)
+    signed = [(sign, *_summed(rows, component)) for sign, component in _inclusion_and_exclusion(ids)]
+    whole = rows.sum(0)
     squares = rows.square().sum((0, 2))
+    alike_pairs = sum(sign * int(histogram.square().sum()) for sign, histogram, _ in signed)
     positives = negatives = 0
     cosines: list[tuple[float, float]] = []
     for query, key in BLOCKS[mode]:
         itself, norms = (len(ids), float(squares[query])) if query == key else (0, 0.0)
-        alike = int(histogram.square().sum())
-        positives += alike - itself
-        negatives += len(ids) ** 2 - alike
-        inside = float((sums[:, query] * sums[:, key]).sum())
+        positives += alike_pairs - itself
+        negatives += len(ids) ** 2 - alike_pairs
+        inside = sum(sign * float((sums[:, query] * sums[:, key]).sum()) for sign, _, sums in signed)
         cosines.append((inside - norms, float(whole[query] @ whole[key]) - inside))
     return Totals(positives, negatives, sum(pair[0] for pair in cosines), sum(pair[1] for pair in cosines))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of one modality in the order of their component ids, so that positive pairs lie in few tiles."""
-
-    values: Float[Tensor, "row width"]
-    ids: Int[Tensor, " row"]
-    place: Int[Tensor, " row"]
-    """Where each row stands among the sorted rows of the global batch."""
-
-    def chunks(self, length: int) -> Iterator["Rows"]:
-        for start in range(0, len(self.ids), length):
-            part = slice(start, start + length)
-            yield Rows(self.values[part], self.ids[part], self.place[part])
+def _inclusion_and_exclusion(ids: Int[Tensor, "snippet way"]) -> list[tuple[int, Int[Tensor, " snippet"]]]:
+    """Partitions of the snippets, numbered from 0, and signs: the signed sum over their parts counts positives once."""
+    each = [way.unique(return_inverse=True)[1] for way in ids.unbind(1)]
+    if len(each) == 1:
+        return [(1, each[0])]
+    first, second = each
+    both = (first * (second.max() + 1) + second).unique(return_inverse=True)[1]
+    return [(1, first), (1, second), (-1, both)]
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The hinge's margins, and what one positive and one negative pair weigh in the loss."""
-
-    positive_margin: float
-    negative_margin: float
-    positive: float
-    negative: float
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What a sweep over all pairs of some rows left behind."""
-
-    gradient: Float[Tensor, "row width"]
-    """Of the weighted hinges with respect to the query rows, each ordered pair counted once."""
-    sums: Float[Tensor, "4"]
-    """Float64: the unweighted hinges of positive and negative pairs, the number of active ones of each."""
-
-
-def sweep(queries: Rows, keys: Rows, weights: Weights, same_modality: bool, tile: int, gradient: bool) -> Swept:
-    """The hinges of all ordered pairs (query, key) and their gradient, in one pass over tiles of scores."""
-    total = torch.zeros_like(queries.values)
-    sums = torch.zeros(4, dtype=torch.float64, device=total.device)
-    start = 0
-    for some in queries.chunks(tile):
-        slope = total[start : start + len(some.ids)]
-        for others in keys.chunks(tile):
-            scores = some.values @ others.values.T
-            signs = _signs(scores, some, others, weights, same_modality)
-            if signs is None:
-                continue
-            positive, negative = signs
-            _add_hinges(sums, scores, positive, negative, weights)
-            if gradient:
-                signed = negative.to(scores.dtype).mul_(weights.negative)
-                if positive is not None:
-                    signed.sub_(positive.to(scores.dtype), alpha=weights.positive)
-                slope.addmm_(signed, others.values)
-        start += len(some.ids)
-    return Swept(total, sums)
-
-
-def _signs(
-    scores: Tensor, some: Rows, others: Rows, weights: Weights, same_modality: bool
-) -> tuple[Tensor | None, Tensor] | None:
-    """A tile's active positive (None: it can hold none) and active negative pairs; None: it has neither.
-
-    A score that is not a number counts as active, so that it reaches the loss and does not vanish in a
-    comparison.
-    """
-    if bool(some.ids[0] > others.ids[-1]) or bool(some.ids[-1] < others.ids[0]):
-        if bool(scores.amax() <= weights.negative_margin):
-            return None
-        return None, ~(scores <= weights.negative_margin)
-    same = some.ids[:, None] == others.ids[None, :]
-    negative = ~(scores <= weights.negative_margin) & ~same
-    if same_modality:
-        column = some.place - others.place[0]
-        held = ((column >= 0) & (column < len(others.ids))).nonzero().squeeze(1)
-        same[held, column[held]] = False
-    return ~(scores >= weights.positive_margin) & same, negative
-
-
-def _add_hinges(sums: Tensor, scores: Tensor, positive: Tensor | None, negative: Tensor, weights: Weights) -> None:
-    over = scores.masked_fill(~negative, weights.negative_margin).sub_(weights.negative_margin)
-    sums[1] += over.sum()
-    sums[3] += negative.sum()
-    if positive is not None:
-        under = scores.masked_fill(~positive, weights.positive_margin).sub_(weights.positive_margin)
-        sums[0] -= under.sum()
-        sums[2] += positive.sum()
+def _summed(rows: Float[Tensor, "snippet 2 width"], part: Int[Tensor, " snippet"]) -> tuple[Tensor, Tensor]:
+    """How many snippets each part has, and the sum of their rows."""
+    histogram = part.bincount()
+    return histogram, rows.new_zeros((len(histogram), *rows.shape[1:])).index_add_(0, part, rows)

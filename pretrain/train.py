@@ -79,11 +79,11 @@ def main(config: Config) -> None:
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
     torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
-    origin = _origin(config, shards, groups, steps)
+    origin = _origin(config, shards, components, groups, steps)
     checkpoints = Checkpoints(config.out / "checkpoints", config.checkpoints, world, origin)
-    _say_what_was_read(config, shards, batches, world)
+    _say_what_was_read(config, shards, components, batches, world)
     with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
-        record.tags({"manifest": origin["manifest"], "components": origin["components"]})
+        record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
         if config.replace:
             _start_over(config, checkpoints, world)
         start = checkpoints.resume(engine)
@@ -134,7 +134,7 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
     rate = learning_rate(step, steps, config.engine)
     audio, visual = engine.embed(batch.features)
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-    found = contrast(rows[0], rows[1], batch.ids.flatten(), config.loss)
+    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), config.loss)
     loss = found.loss.item()
     if not math.isfinite(loss):
         _refuse(loss, step, batch, (audio + visual).isfinite().all(-1).all(-1))
@@ -202,7 +202,9 @@ def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
     )
 
 
-def _origin(config: Config, shards: Shards, groups: Groups | None, steps: int) -> dict[str, Any]:
+def _origin(
+    config: Config, shards: Shards, components: Components, groups: Groups | None, steps: int
+) -> dict[str, Any]:
     """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
     parts = config.model_dump(
         mode="json",
@@ -212,15 +214,17 @@ def _origin(config: Config, shards: Shards, groups: Groups | None, steps: int) -
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
     digests |= {"groups": groups.digest} if groups else {}
     variants = {name: shards.manifest.features[name].variant for name in config.model.features}
-    return {**digests, "variants": variants, "steps": steps, **parts}
+    positives = {"closure": components.closure, "refine": components.refine}
+    return {**digests, **positives, "variants": variants, "steps": steps, **parts}
 
 
-def _say_what_was_read(config: Config, shards: Shards, batches: Batches, world: World) -> None:
+def _say_what_was_read(config: Config, shards: Shards, components: Components, batches: Batches, world: World) -> None:
     order = batches.order
     say(
         f"Read {len(shards)} videos from '{config.shards}' (manifest {shards.manifest.digest[:12]}) and their "
-        f"components from '{config.components}': {order.videos} to train on, {len(shards) - order.videos} held out, "
-        f"{order.steps_per_epoch} steps an epoch on {world.size} process{'es' if world.size > 1 else ''}."
+        f"components from '{config.components}' (closure {components.closure}, refine {components.refine}): "
+        f"{order.videos} to train on, {len(shards) - order.videos} held out, {order.steps_per_epoch} steps an epoch "
+        f"on {world.size} process{'es' if world.size > 1 else ''}."
     )
 
 

@@ -43,7 +43,7 @@ def step(engine: Engine, data: dict[str, torch.Tensor], number: int, world: Worl
     mine = slice(*bounds)
     audio, visual = engine.embed({name: data[name][number, mine] for name in WIDTHS})
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-    loss = contrast(rows[0], rows[1], data["ids"][number, mine].flatten(), LossSettings()).loss
+    loss = contrast(rows[0], rows[1], data["ids"][number, mine].flatten(0, 1), LossSettings()).loss
     engine.step(loss, rate=1e-3 * (number + 1))
     return float(loss.detach())
 

@@ -1,10 +1,12 @@
-"""One rank of a world: its rows' loss and gradients, and the encoder's gradients, for every mode and reduction.
+"""One rank of a world: its rows' loss and gradients, and the encoder's gradients, for every mode and reduction,
+with one component id a snippet and with two.
 
     loss_worker.py CASE.safetensors OUT-FOLDER FIRST_ROW,FIRST_ROW,…
 
 Rank r holds the snippets from the r-th first row to before the next.
 """
 
+import itertools
 import sys
 from pathlib import Path
 from typing import get_args
@@ -27,15 +29,15 @@ def main(case: Path, out: Path, bounds: list[int]) -> None:
     data, found = load_file(case), {}
     mine = slice(bounds[world.rank], bounds[world.rank + 1])
     audio, visual = data["audio"][mine].requires_grad_(), data["visual"][mine].requires_grad_()
-    for mode in get_args(Mode):
-        for reduction in ("balanced", "mean", "sum", "active"):
-            compared = contrast(audio, visual, data["ids"][mine], LossSettings(mode=mode, reduction=reduction, tile=4))
-            gradients = torch.autograd.grad(compared.loss, (audio, visual))
-            numbers = [compared.positives, compared.negatives, compared.positive_cosine, compared.negative_cosine]
-            numbers += [compared.active_positives, compared.active_negatives]
-            name = f"{mode}-{reduction}"
-            found |= {f"{name}-loss": compared.loss.detach(), f"{name}-numbers": torch.tensor(numbers).double()}
-            found |= {f"{name}-audio": gradients[0], f"{name}-visual": gradients[1]}
+    for mode, reduction, ways in itertools.product(get_args(Mode), ("balanced", "mean", "sum", "active"), (1, 2)):
+        settings = LossSettings(mode=mode, reduction=reduction, tile=4)
+        compared = contrast(audio, visual, data["ids"][mine, :ways], settings)
+        gradients = torch.autograd.grad(compared.loss, (audio, visual))
+        numbers = [compared.positives, compared.negatives, compared.positive_cosine, compared.negative_cosine]
+        numbers += [compared.active_positives, compared.active_negatives]
+        name = f"{mode}-{reduction}-{ways}"
+        found |= {f"{name}-loss": compared.loss.detach(), f"{name}-numbers": torch.tensor(numbers).double()}
+        found |= {f"{name}-audio": gradients[0], f"{name}-visual": gradients[1]}
     found |= encoder_gradients(data, world)
     save_file(
         {name: tensor.contiguous() for name, tensor in found.items()}, out / f"{world.size}-{world.rank}.safetensors"
@@ -51,7 +53,7 @@ def encoder_gradients(data: dict[str, torch.Tensor], world: World) -> dict[str, 
     encoder = Transformer(ModelSettings(layers=2, width=8, heads=2, dropout=0), WIDTHS).double()
     audio, visual = encoder({name: data[name][first:last] for name in WIDTHS})
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-    contrast(rows[0], rows[1], data["video_ids"][first:last].flatten(), LossSettings()).loss.backward()
+    contrast(rows[0], rows[1], data["video_ids"][first:last].flatten(0, 1), LossSettings()).loss.backward()
     gradients = {}
     for name, weight in encoder.named_parameters():
         assert weight.grad is not None

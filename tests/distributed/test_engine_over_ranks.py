@@ -22,7 +22,7 @@ def folder(start_ranks, tmp_path_factory: pytest.TempPathFactory) -> Path:  # ty
     folder = tmp_path_factory.mktemp("engine")
     draw = torch.Generator().manual_seed(5)
     case = {name: torch.randn(STEPS, VIDEOS, 10, width, generator=draw) for name, width in WIDTHS.items()}
-    case["ids"] = torch.randint(4, (STEPS, VIDEOS, 10), generator=draw)
+    case["ids"] = torch.randint(4, (STEPS, VIDEOS, 10, 1), generator=draw)
     save_file(case, folder / "case.safetensors")
     for size in (1, 2):
         start_ranks(size, WORKER, folder / "case.safetensors", folder)
@@ -40,7 +40,7 @@ def plain(folder: Path) -> dict[str, Tensor]:
     for number in range(STEPS):
         audio, visual = encoder({name: data[name][number] for name in WIDTHS})
         rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-        loss = contrast(rows[0], rows[1], data["ids"][number].flatten(), LossSettings()).loss
+        loss = contrast(rows[0], rows[1], data["ids"][number].flatten(0, 1), LossSettings()).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 0.5)

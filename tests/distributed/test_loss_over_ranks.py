@@ -22,10 +22,10 @@ def found(start_ranks, tmp_path_factory: pytest.TempPathFactory) -> Found:  # ty
     draw = torch.Generator().manual_seed(1)
     audio, visual = normalize(torch.randn(2, COUNT, 6, generator=draw).double() + 0.4, dim=-1)
     case = {"audio": audio.contiguous(), "visual": visual.contiguous()}
-    case["ids"] = torch.randint(5, (COUNT,), generator=draw)
+    case["ids"] = torch.randint(5, (COUNT, 2), generator=draw)
     widths = {"vggish": 5, "resnet152": 7, "r2plus1d_18": 3}
     case |= {name: torch.randn(5, 10, width, generator=draw).double() for name, width in widths.items()}
-    case["video_ids"] = torch.randint(4, (5, 10), generator=draw)
+    case["video_ids"] = torch.randint(4, (5, 10, 2), generator=draw)
     save_file(case, folder / "case.safetensors")
     for size, bounds in SLICES.items():
         start_ranks(size, WORKER, folder / "case.safetensors", folder, bounds)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graph.components import Components, seal
+from graph.components import Components
 from graph.groups import GROUPS, group_of_videos
+from graph.seal import seal
 from launch.world import World
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
@@ -53,11 +54,28 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
             rows = {name: scenes[name][scene] for name in WIDTHS}
             writer.add(Video(key, {name: r + 0.5 * draw.normal(size=r.shape) for name, r in rows.items()}))
     digest = Shards.open(folder / "shards").manifest.digest
-    (folder / "graph").mkdir()
-    Components(scene_of, keys, digest, {"audio": 0.9, "visual": 0.9}).save(folder / "graph")
-    np.save(folder / "graph" / GROUPS, group_of_videos(scene_of))
-    seal(folder / "graph", {"manifest": digest})
+    write_graph(folder / "graph", scene_of[..., None], keys, digest)
     return Planted(folder / "shards", folder / "graph")
+
+
+@pytest.fixture(scope="session")
+def two_ways(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """The same shards with an audio and a visual component a snippet, of which about one in ten disagree."""
+    shards, components = planted.open()
+    draw = np.random.Generator(np.random.PCG64(8))
+    audio = components.ids[..., 0]
+    visual = np.where(draw.random(audio.shape) < 0.1, draw.integers(SCENES, size=audio.shape), audio)
+    folder = tmp_path_factory.mktemp("two_ways") / "graph"
+    write_graph(folder, np.stack((audio, visual), axis=2), shards.keys, shards.manifest.digest, "per_modality")
+    return Planted(planted.shards, folder)
+
+
+def write_graph(folder: Path, ids: np.ndarray, keys: tuple[str, ...], digest: str, closure: str = "joint") -> None:
+    """What pre-training reads of a graph: components and groups, sealed."""
+    folder.mkdir()
+    Components(ids, keys, digest, {"audio": 0.9, "visual": 0.9}, closure=closure).save(folder)
+    np.save(folder / GROUPS, group_of_videos(ids))
+    seal(folder, {"manifest": digest})
 
 
 @pytest.fixture(scope="session")

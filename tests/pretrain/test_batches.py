@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph.components import seal
+from graph.seal import seal
 from launch.refusal import Refusal
 from launch.world import World
 from pretrain.batches import Batches, BatchSettings, read_groups
@@ -70,10 +70,18 @@ def test_a_snippet_keeps_its_own_component_and_features(planted) -> None:  # typ
             assert torch.equal(batch.features["vggish"][place], expected)
 
 
+def test_a_snippet_keeps_both_its_components(two_ways) -> None:  # type: ignore[no-untyped-def]
+    shards, components = two_ways.open()
+    for _, batch in batches(two_ways, rank=1, size=2).from_step(0, 3):
+        expected = components.ids[[shards.keys.index(key) for key in batch.keys]]
+        assert batch.ids.shape == (len(batch.keys), 10, 2)
+        assert torch.equal(batch.ids, torch.from_numpy(expected))
+
+
 def test_no_more_than_a_fifth_is_held_out(planted) -> None:  # type: ignore[no-untyped-def]
     read = batches(planted, settings=changed(held_out=1000))
     assert (len(read.held_out.keys), read.order.videos) == (12, 49)
-    assert batches(planted, settings=changed(held_out=0)).held_out.ids.shape == (0, 10)
+    assert batches(planted, settings=changed(held_out=0)).held_out.ids.shape == (0, 10, 1)
 
 
 def test_a_feature_that_the_shards_lack_is_refused_by_name(planted) -> None:  # type: ignore[no-untyped-def]

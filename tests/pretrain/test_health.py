@@ -30,16 +30,38 @@ def test_retrieval_counts_the_best_candidate_of_queries_that_have_an_answer() ->
 
 
 def test_embeddings_that_are_their_component_retrieve_it_across_modalities() -> None:
-    ids = torch.randint(5, (12, 10), generator=torch.Generator().manual_seed(0))
-    perfect = torch.eye(5)[ids]
+    ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
+    perfect = torch.eye(5)[ids[..., 0]]
     found = health(perfect, perfect, ids)
     assert found["retrieval_audio_to_visual"] == found["retrieval_visual_to_audio"] == 1
     assert found["effective_rank_audio"] == pytest.approx(5, rel=0.05)
     assert found["retrieval_chance"] == pytest.approx(1 / 5, abs=0.05)
 
 
+def test_with_two_ways_a_snippet_that_shares_either_component_is_an_answer() -> None:
+    ids = torch.randint(9, (12, 10, 2), generator=torch.Generator().manual_seed(0))
+    draw = torch.randn(2, 12, 10, 4, generator=torch.Generator().manual_seed(1))
+    audio, visual = normalize(draw, dim=-1)
+    scores = (audio.flatten(0, 1) @ visual.flatten(0, 1).T).tolist()
+    of_video = [each for each in range(12) for _ in range(10)]
+    answers, chance = [], []
+    for query, (first, second) in enumerate(ids.flatten(0, 1).tolist()):
+        others = [place for place in range(120) if of_video[place] != of_video[query]]
+        right = {
+            place
+            for place in others
+            if first == ids[place // 10, place % 10, 0] or second == ids[place // 10, place % 10, 1]
+        }
+        if right:
+            answers.append(max(others, key=lambda place: scores[query][place]) in right)
+            chance.append(len(right) / len(others))
+    found = health(audio, visual, ids)
+    assert found["retrieval_audio_to_visual"] == pytest.approx(sum(answers) / len(answers))
+    assert found["retrieval_chance"] == pytest.approx(sum(chance) / len(chance))
+
+
 def test_collapsed_embeddings_have_rank_one_and_do_not_beat_chance() -> None:
-    ids = torch.arange(10).repeat(8, 1)
+    ids = torch.arange(10).repeat(8, 1)[..., None]
     collapsed = normalize(torch.ones(8, 10, 4), dim=-1)
     found = health(collapsed, collapsed, ids)
     assert found["effective_rank_audio"] == pytest.approx(1)
@@ -47,4 +69,4 @@ def test_collapsed_embeddings_have_rank_one_and_do_not_beat_chance() -> None:
 
 
 def test_nothing_is_said_about_fewer_than_two_videos() -> None:
-    assert health(torch.ones(1, 10, 4), torch.ones(1, 10, 4), torch.zeros(1, 10, dtype=torch.int64)) == {}
+    assert health(torch.ones(1, 10, 4), torch.ones(1, 10, 4), torch.zeros(1, 10, 1, dtype=torch.int64)) == {}

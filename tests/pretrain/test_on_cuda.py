@@ -12,11 +12,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
 
 
-def contrasted(device: str, reduction: str) -> list[Tensor]:
+def contrasted(device: str, reduction: str, ways: int) -> list[Tensor]:
     """The loss of 40 snippets, its gradients, and the numbers beside it, brought to the CPU."""
     draw = torch.Generator().manual_seed(0)
     rows = normalize(torch.randn(2, 40, 6, generator=draw).double() + 0.4, dim=-1).to(device).requires_grad_()
-    ids = torch.randint(5, (40,), generator=draw).to(device)
+    ids = torch.randint(9, (40, ways), generator=draw).to(device)
     settings = LossSettings.model_validate({"reduction": reduction, "tile": 7})
     found = contrast(rows[0], rows[1], ids, settings)
     numbers = [found.positives, found.negatives, found.positive_cosine, found.negative_cosine]
@@ -26,8 +26,10 @@ def contrasted(device: str, reduction: str) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("reduction", ["balanced", "mean", "sum", "active"])
-def test_the_loss_its_gradient_and_its_numbers_are_those_of_the_cpu(reduction: str) -> None:
-    torch.testing.assert_close(contrasted("cuda", reduction), contrasted("cpu", reduction), rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("ways", [1, 2])
+def test_the_loss_its_gradient_and_its_numbers_are_those_of_the_cpu(reduction: str, ways: int) -> None:
+    found, expected = contrasted("cuda", reduction, ways), contrasted("cpu", reduction, ways)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def embedded(device: str, videos: int, dtype: torch.dtype) -> Tensor:
