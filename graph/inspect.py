@@ -119,7 +119,12 @@ class Graph:
         facts, _ = sealed(folder, FILE, shards)
         sides = tuple(_side(name, folder, shards, found.thresholds[name]) for name in MODALITIES)
         ids = found.ids.reshape(len(shards) * SECONDS, -1).T
-        if found.match == "all":  # similar in both: a forest of its own, whose similarities are margins
+        if found.match == "all":
+            if "forest_both.parquet" not in facts["files"]:
+                raise Refusal(
+                    f"Chains of match 'all' go along pairs similar in both modalities, but '{folder}' holds no "
+                    "forest_both.parquet with those: build the graph again."
+                )
             ways = [Way("joint", ids[0], (_side("both", folder, shards, 0.0),))]
         elif len(ids) == 1:
             ways = [Way("joint", ids[0], sides)]
@@ -161,7 +166,10 @@ class Graph:
 
 
 def _side(name: str, folder: Path, shards: Shards, threshold: float) -> Side:
-    """One modality's files, or with the name "both" the forest of the pairs similar in both, which has no lists."""
+    """One modality's files, or with the name "both" the forest of the pairs similar in both.
+
+    That one has no lists, and its similarities are margins: the smaller of the two over the thresholds.
+    """
     facts, forest_file = sealed(folder, f"forest_{name}.parquet", shards)
     forest, _ = Forest.load(forest_file)
     hubs, lists = HubSettings(**facts["settings"]["hubs"]), f"neighbours_{name}.safetensors"

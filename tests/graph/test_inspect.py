@@ -1,7 +1,7 @@
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -9,37 +9,14 @@ import pytest
 
 from graph import build
 from graph.components import Components
-from graph.corpus import HubSettings, build_corpus
-from graph.forests.forest import components
 from graph.inspect import Config, Graph, main
-from graph.modality import Modality
-from graph.rows.write import write_matrices
 from graph.seal import seal
-from graph.search.search import SearchSettings
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from shards.read import Shards
+from tests.graph.finished import SETTINGS, THRESHOLD, Finished, finish
 
-THRESHOLD = 0.9
-HUBS = HubSettings(similarity=0.999)
-Folder = Callable[..., "Built"]
-
-
-@dataclass(frozen=True)
-class Built:
-    """A graph folder, and what it was made of."""
-
-    folder: Path
-    shards: Shards
-    sides: list[Modality]
-    ids: np.ndarray
-
-    def say(self, key: str, **settings: object) -> None:
-        main(Config(graph=self.folder, shards=self.shards.location, key=key, **settings))
-
-    def cosine(self, modality: str, one: int, other: int) -> float:
-        (side,) = (side for side in self.sides if side.name == modality)
-        return float(side.matrix.tile(np.array([one]), np.array([other]))[0, 0])
+Write = Callable[..., Finished]
 
 
 def snippet_of(name: str) -> int:
@@ -48,43 +25,22 @@ def snippet_of(name: str) -> int:
 
 
 @pytest.fixture
-def written(shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path) -> Folder:
-    """Writes a graph folder; `split` makes components smaller than the edges do, as refinement does."""
+def written(shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path) -> Write:
+    """Writes a graph folder of thirty videos, or of the arrays given."""
 
-    def write(arrays: dict | None = None, closure: str = "joint", split: bool = False) -> Built:
-        shards = shard_set(arrays or scenes(30))
-        matrices = write_matrices(shards, dict.fromkeys(("vggish", "resnet152")), tmp_path)
-        sides = [
-            build_corpus(name, matrices[feature], 0.8, SearchSettings(k=20), HUBS)
-            for name, feature in (("audio", "vggish"), ("visual", "resnet152"))
-        ]
-        cuts = [side.forest.cut(THRESHOLD) for side in sides]
-        ways = [cuts] if closure == "joint" else [[cut] for cut in cuts]
-        ids = np.stack([components(len(shards) * 10, way) for way in ways], axis=1)
-        if split:
-            ids = np.unique(ids * 2 + np.arange(len(ids))[:, None] // 10 % 2, return_inverse=True)[1].reshape(ids.shape)
-        folder, digest = tmp_path / "graph", shards.manifest.digest
-        folder.mkdir()
-        for side in sides:
-            side.forest.save(folder / f"forest_{side.name}.parquet", {"manifest": digest})
-            assert side.neighbours
-            side.neighbours.save(folder / f"neighbours_{side.name}.safetensors", digest)
-        thresholds = dict.fromkeys(("audio", "visual"), THRESHOLD)
-        by_video = ids.reshape(len(shards), 10, -1)
-        Components(by_video, shards.keys, digest, thresholds, "any", "corpus", closure).save(folder)
-        settings = {"feature_audio": "vggish", "feature_visual": "resnet152", "hubs": HUBS.model_dump()}
-        seal(folder, {"manifest": digest, "settings": settings})
-        return Built(folder, shards, sides, ids)
+    def write(arrays: dict | None = None, **settings: Any) -> Finished:
+        return finish(shard_set(arrays or scenes(30)), tmp_path, **settings)
 
     return write
 
 
 def test_every_link_of_a_chain_is_a_similarity_above_its_threshold_and_the_chain_ends_at_the_target(
-    written: Folder, capsys: pytest.CaptureFixture
+    written: Write, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("graph.inspect.SHOWN", 1000)
     graph = written()
     members = np.flatnonzero(graph.ids[:, 0] == np.bincount(graph.ids[:, 0]).argmax())
-    start, end = graph.shards.keys[members[0] // 10], f"{graph.shards.keys[members[-1] // 10]}@{members[-1] % 10}"
+    start, end = graph.shards.keys[members[0] // 10], graph.name(members[-1])
     graph.say(start, second=int(members[0] % 10), to=end)
     links = re.findall(r"^      (audio|visual) (\S+) → (\S+)", capsys.readouterr().out, re.MULTILINE)
     here = int(members[0])
@@ -95,7 +51,7 @@ def test_every_link_of_a_chain_is_a_similarity_above_its_threshold_and_the_chain
     assert here == members[-1]
 
 
-def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only(written: Folder) -> None:
+def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only(written: Write) -> None:
     graph = written()
     (way,) = Graph.load(graph.folder, graph.shards).ways
     joined = nx.Graph()
@@ -114,8 +70,33 @@ def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only
     assert seen == {True, False}
 
 
+def test_chains_of_pairs_similar_in_both_tell_the_smaller_margin(
+    written: Write, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph.inspect.SHOWN", 1000)
+    graph = written(match="all")
+    members = np.flatnonzero(graph.ids[:, 0] == np.bincount(graph.ids[:, 0]).argmax())
+    start, end = graph.shards.keys[members[0] // 10], graph.name(members[-1])
+    graph.say(start, second=int(members[0] % 10), to=end, graphml=tmp_path / "both.graphml")
+    here = int(members[0])
+    for margin, name in re.findall(r"^      both (\S+) → (\S+)", capsys.readouterr().out, re.MULTILINE):
+        cosines = [graph.cosine(modality, here, snippet_of(name)) for modality in ("audio", "visual")]
+        assert float(margin) == pytest.approx(min(cosines) - THRESHOLD, abs=1e-4)
+        here = snippet_of(name)
+    assert here == members[-1]
+    assert len(nx.read_graphml(tmp_path / "both.graphml")) == len(members)
+
+
+def test_a_graph_of_pairs_similar_in_both_without_their_forest_is_refused(written: Write) -> None:
+    graph = written(match="all")
+    (graph.folder / "forest_both.parquet").unlink()
+    seal(graph.folder, {"manifest": graph.shards.manifest.digest, "settings": SETTINGS})
+    with pytest.raises(Refusal, match=r"no forest_both\.parquet"):
+        graph.say("video0001_0_10")
+
+
 def test_the_weakest_link_is_marked_even_where_a_long_chain_is_cut_short(
-    written: Folder, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    written: Write, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.inspect.SHOWN", 2)
     graph = written()
@@ -124,16 +105,16 @@ def test_the_weakest_link_is_marked_even_where_a_long_chain_is_cut_short(
     chain = max(chains, key=len)
     assert len(chain) > 4
     end = chain[-1].to
-    graph.say(graph.shards.keys[0], second=0, to=f"{graph.shards.keys[end // 10]}@{end % 10}")
+    graph.say(graph.shards.keys[0], second=0, to=graph.name(end))
     said = capsys.readouterr().out
     marked = re.findall(r"→ (\S+)  ← the weakest, (\S+) above", said)
     margins = [link.margin for link in chain]
     weakest = chain[int(np.argmin(margins))].to
-    assert marked == [(f"{graph.shards.keys[weakest // 10]}@{weakest % 10}", f"{min(margins):.4f}")]
+    assert marked == [(graph.name(weakest), f"{min(margins):.4f}")]
     assert re.search(r"… \d+ more …", said)
 
 
-def test_the_nearest_are_those_of_brute_force(written: Folder, capsys: pytest.CaptureFixture) -> None:
+def test_the_nearest_are_those_of_brute_force(written: Write, capsys: pytest.CaptureFixture) -> None:
     graph = written()
     graph.say(graph.shards.keys[3], second=4, nearest=3)
     said = capsys.readouterr().out
@@ -141,12 +122,12 @@ def test_the_nearest_are_those_of_brute_force(written: Folder, capsys: pytest.Ca
         cosines = side.matrix.tile(np.array([34]), np.arange(300))[0]
         cosines[34] = -1
         best = np.argsort(-cosines)[:3]
-        named = ", ".join(f"{graph.shards.keys[n // 10]}@{n % 10} {cosines[n]:.4f}" for n in best)
+        named = ", ".join(f"{graph.name(n)} {cosines[n]:.4f}" for n in best)
         assert f"  {side.name}: nearest {named} (" in said
 
 
 def test_hubs_and_rows_that_are_all_zero_are_told(
-    written: Folder, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
+    written: Write, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
 ) -> None:
     arrays = scenes(30)
     arrays["vggish"][::6] = np.abs(arrays["vggish"][0, 0])
@@ -160,13 +141,13 @@ def test_hubs_and_rows_that_are_all_zero_are_told(
 
 
 def test_what_refinement_split_off_is_told_with_the_chain_that_the_edges_have(
-    written: Folder, capsys: pytest.CaptureFixture
+    written: Write, capsys: pytest.CaptureFixture
 ) -> None:
     graph = written(split=True)
     (way,) = Graph.load(graph.folder, graph.shards).ways
     apart = (way.ties.literal == way.ties.literal[0]) & (graph.ids[:, 0] != graph.ids[0, 0])
     end = int(np.flatnonzero(apart)[0])
-    graph.say(graph.shards.keys[0], second=0, to=f"{graph.shards.keys[end // 10]}@{end % 10}")
+    graph.say(graph.shards.keys[0], second=0, to=graph.name(end))
     said = capsys.readouterr().out
     whole = int((way.ties.literal == way.ties.literal[0]).sum())
     assert f"split off by refinement: the edges hold {whole} snippets together" in said
@@ -175,7 +156,7 @@ def test_what_refinement_split_off_is_told_with_the_chain_that_the_edges_have(
 
 
 def test_all_seconds_are_shown_with_their_components_and_best_connected_snippets(
-    written: Folder, capsys: pytest.CaptureFixture
+    written: Write, capsys: pytest.CaptureFixture
 ) -> None:
     graph = written()
     graph.say(graph.shards.keys[7])
@@ -187,7 +168,7 @@ def test_all_seconds_are_shown_with_their_components_and_best_connected_snippets
 
 
 def test_two_ways_have_a_component_and_a_drawing_each(
-    written: Folder, capsys: pytest.CaptureFixture, tmp_path: Path
+    written: Write, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     graph = written(closure="per_modality")
     graph.say(graph.shards.keys[7], second=0, graphml=tmp_path / "seven.graphml")
@@ -198,7 +179,7 @@ def test_two_ways_have_a_component_and_a_drawing_each(
         assert len(drawn) == np.bincount(graph.ids[:, way])[graph.ids[70, way]]
 
 
-def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(written: Folder, tmp_path: Path) -> None:
+def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(written: Write, tmp_path: Path) -> None:
     graph = written()
     graph.say(graph.shards.keys[0], second=0, graphml=tmp_path / "one.graphml")
     drawn = nx.read_graphml(tmp_path / "one.graphml")
@@ -216,19 +197,19 @@ def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(w
     assert len(pairs) == drawn.number_of_edges()
 
 
-def test_an_unknown_key_is_refused_with_the_nearest(written: Folder) -> None:
+def test_an_unknown_key_is_refused_with_the_nearest(written: Write) -> None:
     with pytest.raises(Refusal, match=r"'vide0007_0_10' is not: did you mean .*'video0007_0_10'"):
         written().say("vide0007_0_10")
 
 
 @pytest.mark.parametrize("name", ["video0007_0_10", "video0007_0_10@10", "@3"])
-def test_a_target_that_is_no_snippet_is_refused(written: Folder, name: str) -> None:
+def test_a_target_that_is_no_snippet_is_refused(written: Write, name: str) -> None:
     with pytest.raises(Refusal, match=r"must be named key@second .*video0000_0_10@3"):
         written().say("video0001_0_10", to=name)
 
 
 @pytest.mark.parametrize("file", ["forest_visual.parquet", "neighbours_audio.safetensors"])
-def test_an_altered_file_is_refused(written: Folder, file: str) -> None:
+def test_an_altered_file_is_refused(written: Write, file: str) -> None:
     graph = written()
     content = bytearray((graph.folder / file).read_bytes())
     content[-5] ^= 1
