@@ -74,11 +74,10 @@ def ways(sides: Sequence[Modality], chances: Sequence[Chance], match: Match, clo
         cut = build_both(audio, visual).cut(0) if match == "all" else Edges.joined(cuts)
         found = [Way("joint", tuple(sides), match, cut, joint(sides, chances))]
     if not any(len(way.cut) for way in found):
-        given = {side.name: round(side.threshold, 4) for side in sides}
+        given = " and ".join(f"{side.name} {side.threshold:g} ({_highest(side)})" for side in sides)
         raise Refusal(
-            f"A graph needs at least one edge, but no pair of snippets is above the thresholds {given} "
-            f"({', '.join(map(_highest, sides))}): lower a threshold, or set exclude_hubs to False where all snippets "
-            "are hubs."
+            f"A graph needs at least one edge, but no pair of snippets is above {'both' if match == 'all' else 'any'} "
+            f"of the thresholds, {given}: lower a threshold, or set exclude_hubs to False where all snippets are hubs."
         )
     return found
 
@@ -90,9 +89,5 @@ def _listed(side: Modality) -> Iterator[Edges]:
 
 def _highest(side: Modality) -> str:
     edges, hubs = side.forest.edges, int(side.hubs.sum())
-    best = (
-        f"highest {side.name} similarity {edges.similarity[0]:.4f}"
-        if len(edges)
-        else f"no {side.name} pair at the floor"
-    )
-    return f"{best}, {hubs} of {len(side.hubs)} snippets {side.name} hubs"
+    best = f"highest similarity {edges.similarity[0]:.4f}" if len(edges) else "no pair at the floor"
+    return f"{best}, {hubs} of {len(side.hubs)} snippets hubs"
