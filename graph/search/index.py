@@ -7,6 +7,7 @@ plus what float16 errs by. `ivf` and `hnsw` are approximate: they miss neighbour
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import Any, Literal
@@ -124,8 +125,9 @@ class Index:
         return self._matrix.unit(self._snippets[rows.start + np.sort(chosen)])
 
 
+@cache
 def gpus() -> int:
-    """The GPUs that the installed build of faiss sees."""
+    """The GPUs that the installed build of faiss sees; asked once, since looking for several faiss takes a second."""
     faiss = load_faiss()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
 

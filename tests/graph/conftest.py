@@ -31,6 +31,12 @@ def brute() -> Callable[[np.ndarray], np.ndarray]:
     return flood
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run root for all stages that tests start: making its database takes seconds."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
 def shard_set(tmp_path: Path) -> Callable[..., Shards]:
     """Writes arrays (video, second, width) by feature name as a shard set."""

@@ -27,7 +27,7 @@ Build = Callable[..., Path]
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path, runs: Path) -> Build:
     """Runs the stage on a shard set with settings that suit small corpora; returns the graph's folder."""
 
     def run(shards: Shards, **settings: Any) -> Path:
@@ -38,7 +38,7 @@ def build(tmp_path: Path) -> Build:
             "search": SearchSettings(k=8),
             "out": tmp_path / "graph",
         }
-        config = Config(shards=shards.location, tracking=Tracking(root=tmp_path / "runs"), **(defaults | settings))
+        config = Config(shards=shards.location, tracking=Tracking(root=runs), **(defaults | settings))
         main(config)
         return config.out
 
