@@ -66,7 +66,7 @@ def _lead(facts: Facts) -> str:
     taken = ", ".join(f"{name} {facts[name]['threshold']:.4f}" for name in ("audio", "visual"))
     return (
         f"{facts['videos']:,} videos, {facts['snippets']:,} snippets, compared by {rows}. Thresholds: {taken}. "
-        f"Similar in {'any' if facts['match'] == 'any' else 'all'} of the two counts."
+        f"Two snippets must be similar in {'either' if facts['match'] == 'any' else 'both'}."
     )
 
 
@@ -94,6 +94,10 @@ def _tiles(facts: Facts) -> Iterable[tuple[str, str]]:
     yield f"{reach['adjacent_recall']:.1%}", "of neighbouring seconds are positives"
 
 
+def _round(count: float) -> str:
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,.0f}"
+
+
 def _tile(number: str, words: str) -> str:
     return f'<div class="tile"><b>{escape(number)}</b><span>{escape(words)}</span></div>'
 
@@ -116,10 +120,12 @@ def _grid(facts: Facts) -> str:
         "singletons": "Single snippets",
     }
     options = "".join(f'<option value="{name}">{escape(words)}</option>' for name, words in metrics.items())
+    alone = " The positives that were taken are of each modality alone, not of the two joined."
+    apart = alone if facts["closure"] == "per_modality" else ""
     return (
         "<p>What the plain closure would give at every pair of thresholds (before refinement). The framed cell is the "
         "chosen pair. Point at a cell, or focus the grid and use the arrow keys; the table compares it with the "
-        "choice. Good cells link many snippets while the largest component and π₀ stay small.</p>"
+        f"choice. Good cells link many snippets while the largest component and π₀ stay small.{apart}</p>"
         f'<div class="pick"><label for="metric">Colour shows</label><select id="metric">{options}</select></div>'
         '<div class="split"><figure><div id="grid"></div><div class="scale" id="scale"></div>'
         "<noscript><p>The grid needs JavaScript; report.png shows it without.</p></noscript></figure>"
@@ -136,7 +142,7 @@ def _modality(name: str, side: Facts) -> str:
     kinds = _keys((words, colour, True) for words, colour in zip(KINDS.values(), colours, strict=True))
     shares = _keys((("linked to another video", f"--{name}", False), ("in the largest component", "--ink", False),
                     ("alone", "--other", False)))  # fmt: skip
-    pi0 = _keys((("π₀ with its 95% interval", f"--{name}", False), ("2%", "--alert", False)))
+    pi0 = _keys((("π₀ with its 95% interval", f"--{name}", False), ("2%, what is good", "--alert", False)))
     figures = (
         ("How similar are snippets?", kinds, "similar"),
         ("Where are the snippets?", shares, "shares"),
@@ -147,7 +153,7 @@ def _modality(name: str, side: Facts) -> str:
         for title, keys, chart in figures
     )
     levels = _levels(side["choice"]["levels"]) if side["choice"] else ""
-    return f'<h3>{name.capitalize()}</h3><p>{escape(reason)}</p><div class="split">{charts}</div>{levels}'
+    return f'<h3>{name.capitalize()}</h3><p>{escape(reason)}</p><div class="three">{charts}</div>{levels}'
 
 
 def _levels(levels: Sequence[Facts]) -> str:

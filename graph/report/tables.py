@@ -79,8 +79,9 @@ def largest(facts: Facts) -> str:
         heads += ["labels"] if facts["purity"] else []
         rows = [_component(each, bool(facts["purity"])) for each in found]
         title = "" if way == "joint" else f"<h3>By {way}</h3>"
-        told = table("Median: the cosine of pairs of members in different videos", heads, rows, range(2 + len(names)))
-        parts.append(title + (told if rows else "<p>No component has two snippets.</p>"))
+        right = [*range(2 + len(names)), 3 + len(names)]
+        told = table("Median: the cosine of pairs of members in different videos", heads, rows, right)
+        parts.append(title + (f'<div class="long">{told}</div>' if rows else "<p>No component has two snippets.</p>"))
     return "".join(parts)
 
 
