@@ -80,8 +80,8 @@ class Way:
         """How large a snippet's component is, and whether refinement split it off a larger one."""
         members = np.flatnonzero(self.members(snippet))
         videos = len(np.unique(members // SECONDS))
-        size = "this snippet alone" if len(members) == 1 else f"{len(members):,} snippets of {videos:,} videos"
-        yield f"  {self.name} component {self.ids[snippet]}: {size}"
+        size = f"{len(members):,} snippets of {videos:,} videos" if videos > 1 else f"{len(members)} of this video only"
+        yield f"  {self.name} component {self.ids[snippet]}: {size if len(members) > 1 else 'this snippet alone'}"
         whole = int((self.ties.literal == self.ties.literal[snippet]).sum())
         if whole > len(members):
             yield f"    split off by refinement: the edges hold {whole:,} snippets together"
@@ -155,14 +155,18 @@ class Graph:
             return "the row is all zero, so it has no edges here"
         if side.neighbours is None:
             return "no lists, since edges join only the seconds of one video"
-        near, similar = side.neighbours.indices[snippet], side.neighbours.similarities[snippet]
-        nearest = [
-            f"{named(int(n), self.shards.keys)} {s:.4f}" for n, s in zip(near, similar, strict=True) if n != NOBODY
-        ]
+        listed = side.neighbours.indices[snippet] != NOBODY
+        near, similar = side.neighbours.indices[snippet][listed], side.neighbours.similarities[snippet][listed]
+        elsewhere = np.flatnonzero(near // SECONDS != video)[:1].tolist()
+        said = {
+            place: f"{named(int(near[place]), self.shards.keys)} {similar[place]:.4f}" for place in range(len(near))
+        }
+        shown = said[:count]
+        shown += [f"in another video {said[place]}" for place in elsewhere if place >= count]
         above = int((similar > np.float32(side.threshold)).sum())
         hub = "a hub, so it has no edges here; " if side.without[snippet] else ""
-        listed = ", ".join(nearest[:count]) or "nobody"
-        return f"{hub}nearest {listed} ({above} of {len(nearest)} listed are above {side.threshold:.4f})"
+        names = ", ".join(shown) or "nobody"
+        return f"{hub}nearest {names} ({above} of {len(near)} listed are above {side.threshold:.4f})"
 
 
 def _side(name: str, folder: Path, shards: Shards, threshold: float) -> Side:

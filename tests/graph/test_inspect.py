@@ -123,7 +123,12 @@ def test_the_nearest_are_those_of_brute_force(written: Write, capsys: pytest.Cap
         cosines[34] = -1
         best = np.argsort(-cosines)[:3]
         named = ", ".join(f"{graph.name(n)} {cosines[n]:.4f}" for n in best)
-        assert f"  {side.name}: nearest {named} (" in said
+        assert f"  {side.name}: nearest {named}" in said
+        elsewhere = cosines.copy()
+        elsewhere[30:40] = -1
+        if elsewhere.max() < cosines[best[-1]]:
+            (line,) = re.findall(f"{side.name}: nearest .*", said)
+            assert f", in another video {graph.name(int(elsewhere.argmax()))} {elsewhere.max():.4f} (" in line
 
 
 def test_hubs_and_rows_that_are_all_zero_are_told(
@@ -162,7 +167,7 @@ def test_all_seconds_are_shown_with_their_components_and_best_connected_snippets
     graph.say(graph.shards.keys[7])
     said = capsys.readouterr().out
     sizes = np.bincount(graph.ids[:, 0])
-    shown = re.findall(r"joint component (\d+): (\d+) snippets", said)
+    shown = re.findall(r"joint component (\d+): (\d+) ", said)
     assert shown == [(str(n), str(sizes[n])) for n in graph.ids[70:80, 0] if sizes[n] > 1]
     assert len(re.findall("best connected snippet", said)) == len(shown)
 
