@@ -158,9 +158,7 @@ class Graph:
         listed = side.neighbours.indices[snippet] != NOBODY
         near, similar = side.neighbours.indices[snippet][listed], side.neighbours.similarities[snippet][listed]
         elsewhere = np.flatnonzero(near // SECONDS != video)[:1].tolist()
-        said = {
-            place: f"{named(int(near[place]), self.shards.keys)} {similar[place]:.4f}" for place in range(len(near))
-        }
+        said = [f"{named(int(other), self.shards.keys)} {s:.4f}" for other, s in zip(near, similar, strict=True)]
         shown = said[:count]
         shown += [f"in another video {said[place]}" for place in elsewhere if place >= count]
         above = int((similar > np.float32(side.threshold)).sum())
