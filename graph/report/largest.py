@@ -1,7 +1,7 @@
 """The largest components: what is in them, how alike their members are, and by what thread they hang together."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,14 +75,18 @@ def bridge(
 ) -> Bridge | None:
     """The weakest bridge of a component: the last edge of its maximum spanning forest.
 
-    The forest is of all its known edges (the modalities' forests and lists), each weighed by its margin: how much of
-    the way from the threshold to 1 its cosine goes; the smaller of both margins where both must match.
+    Each edge is weighed by its margin: how much of the way from the threshold to 1 its cosine goes; the smaller of both
+    margins where both must match. Where no edge leaves the members (nothing was split off them), the modalities'
+    forests hold all that is needed; else the edges of the lists are looked at too.
     """
     inside = np.zeros(len(sides[0].without), bool)
     inside[members] = True
-    edges = Edges.joined(
-        [_weighed(found, [side] if match == "any" else sides) for side in sides for found in _inside(side, inside)]
-    )
+    cuts = [(side, side.forest.cut(side.threshold)) for side in sides]
+    known = [(side, cut.where(inside[cut.first] & inside[cut.second])) for side, cut in cuts]
+    if match == "all" or any((inside[cut.first] != inside[cut.second]).any() for _, cut in cuts):
+        known += [(side, _listed(side, inside)) for side in sides]
+    weighed = [_margin(found, side) if match == "any" else _smaller_margin(found, sides) for side, found in known]
+    edges = Edges.joined(weighed)
     place = np.cumsum(inside) - 1
     forest = Forest.empty(len(members)).merge(Edges(place[edges.first], place[edges.second], edges.similarity))
     if not len(forest.edges):
@@ -100,25 +104,26 @@ def named(snippets: Int[np.ndarray, " chosen"], keys: Sequence[str]) -> list[str
     return [f"{keys[snippet // SECONDS]}@{snippet % SECONDS}" for snippet in snippets.tolist()]
 
 
-def _inside(side: Modality, inside: Bool[np.ndarray, " snippet"]) -> Iterator[Edges]:
-    """The edges above the threshold that the forest and the lists of a modality know between the chosen snippets."""
-    cut = side.forest.cut(side.threshold)
-    yield cut.where(inside[cut.first] & inside[cut.second])
-    if side.neighbours:
-        members = np.flatnonzero(inside & ~side.without)
-        near, similar = side.neighbours.indices[members], side.neighbours.similarities[members]
-        kept = (similar > np.float32(side.threshold)) & (inside & ~side.without)[near]
-        row, rank = np.nonzero(kept)
-        yield Edges(members[row], near[row, rank], similar[row, rank])
+def _listed(side: Modality, inside: Bool[np.ndarray, " snippet"]) -> Edges:
+    """The edges above the threshold that a modality lists between the chosen snippets."""
+    if side.neighbours is None:
+        return Edges.none()
+    members = np.flatnonzero(inside & ~side.without)
+    near, similar = side.neighbours.indices[members], side.neighbours.similarities[members]
+    row, rank = np.nonzero((similar > np.float32(side.threshold)) & (inside & ~side.without)[near])
+    return Edges(members[row], near[row, rank], similar[row, rank])
 
 
-def _weighed(edges: Edges, sides: Sequence[Modality]) -> Edges:
-    """The edges with their margins for similarities; only those that all the given modalities have."""
-    margins = [
-        (side.matrix.pairs(edges.first, edges.second) - np.float32(side.threshold)) / np.float32(1 - side.threshold)
-        for side in sides
-    ]
-    margin = np.minimum.reduce(margins)
+def _margin(edges: Edges, side: Modality) -> Edges:
+    """A modality's edges with their margins for similarities, all above 0."""
+    margin = (edges.similarity - np.float32(side.threshold)) / np.float32(1 - side.threshold)
+    return Edges(edges.first, edges.second, margin)
+
+
+def _smaller_margin(edges: Edges, sides: Sequence[Modality]) -> Edges:
+    """The edges that all modalities have, with the smaller of their margins for similarities."""
+    each = [Edges(edges.first, edges.second, side.matrix.pairs(edges.first, edges.second)) for side in sides]
+    margin = np.minimum.reduce([_margin(found, side).similarity for found, side in zip(each, sides, strict=True)])
     return Edges(edges.first, edges.second, margin).where(margin > 0)
 
 
