@@ -83,3 +83,12 @@ def test_elections_stop_at_the_bound() -> None:
     assert np.array_equal(once, propagated(graph_of(ring, 60), 0, sweeps=1))
     assert not np.array_equal(once, propagated(graph_of(ring, 60), 0))
     assert len(np.unique(propagated(graph_of(ring, 60), 0, sweeps=0))) == 60
+
+
+def test_those_who_are_not_free_keep_what_they_start_with_and_the_others_follow_them() -> None:
+    start = np.array([0, 1, 1, 3, 4])
+    graph = graph_of(np.array([[0, 1], [0, 2], [3, 1], [3, 2], [3, 0]]), 5)  # 0's friends are both of the other camp
+    label = propagated(graph, 0, start, np.array([False, False, False, True, True]))
+    assert label[0] != label[1] == label[2] == label[3]
+    assert label[4] not in label[:4]
+    assert propagated(graph, 0, start)[0] == propagated(graph, 0, start)[1]  # were it free, it would go over
