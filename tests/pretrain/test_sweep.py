@@ -7,7 +7,7 @@ from torch import Tensor
 from pretrain import sweep as sweeping
 from pretrain.sweep import FEW, Rows, Weights, _few_positives, sweep
 
-WEIGHTS = Weights(positive_margin=0.9, negative_margin=0.3, positive=0.7, negative=0.2)
+WEIGHTS = Weights(positive_margin=0.9, negative_margin=-0.2, positive=0.7, negative=0.2)
 
 
 def rows(ids: Tensor, seed: int = 0) -> Rows:
