@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graph.components import Components
 from graph.groups import GROUPS, group_of_videos
 from graph.seal import seal
 from launch.world import World
+from pretrain.model import load_encoder
 from shards.read import Shards
 from shards.schema import SECONDS, Feature, Video
 from shards.write import Writer
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
 VIDEOS, SCENES = 61, 7
+STEPS = 6
 
 
 def damage(folder: Path, key: str) -> str:
@@ -89,3 +93,24 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> World:
     """A world of one process that stays joined: DeepSpeed remembers groups, so a process can join only once."""
     monkeypatch.setattr(World, "close", lambda world: None)
     return World.from_environment(seed=0)
+
+
+def chosen(planted: Planted, runs: Path, out: Path) -> dict[str, Any]:
+    """Settings of a run of a few steps."""
+    return {
+        "shards": planted.shards,
+        "components": planted.components,
+        "out": out,
+        "steps": STEPS,
+        "evaluate_every": 3,
+        "model": {"layers": 2, "width": 16, "heads": 2},
+        "engine": {"zero_stage": 1, "warm_up": 2},
+        "batches": {"global_batch": 20},
+        "checkpoints": {"every": 2, "keep": 3},
+        "tracking": {"root": runs},
+    }
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Of the encoder that a run wrote."""
+    return load_encoder(out / "encoder").state_dict()

@@ -11,33 +11,15 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from graph.components import FILE
 from graph.groups import GROUPS
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from launch.world import World
 from pretrain import train
 from pretrain.model import describe_encoder, load_encoder
-from pretrain.train import Config, check, main
+from pretrain.train import Config, main
 from shards.groups import Groups
-from tests.pretrain.conftest import VIDEOS, damage
-
-STEPS = 6
-
-
-def chosen(planted, runs: Path, out: Path) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    return {
-        "shards": planted.shards,
-        "components": planted.components,
-        "out": out,
-        "steps": STEPS,
-        "evaluate_every": 3,
-        "model": {"layers": 2, "width": 16, "heads": 2},
-        "engine": {"zero_stage": 1, "warm_up": 2},
-        "batches": {"global_batch": 20},
-        "checkpoints": {"every": 2, "keep": 3},
-        "tracking": {"root": runs},
-    }
+from tests.pretrain.conftest import STEPS, VIDEOS, chosen, damage, weights
 
 
 def launch_two(values: dict[str, Any], extensions: Path) -> str:
@@ -50,10 +32,6 @@ def launch_two(values: dict[str, Any], extensions: Path) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_encoder(out / "encoder").state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -152,46 +130,6 @@ def test_the_number_of_loader_processes_changes_no_weight_and_refuses_no_resume(
     groups = Groups.read(planted.components / GROUPS, VIDEOS, 3)
     assert provenance["groups"] == groups.digest
     assert provenance["batches"] == batches | {"held_out": 64}
-
-
-def test_a_run_on_two_components_a_snippet_says_so_and_goes_on_bit_for_bit(
-    two_ways, runs: Path, alone: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:  # type: ignore[no-untyped-def]
-    for name, stops in (("whole", (None,)), ("parts", (3, None))):
-        for stop in stops:
-            given = chosen(two_ways, runs, tmp_path / name) | {"stop_after": stop}
-            main(Config.model_validate(given | {"batches": {"global_batch": 20, "per_group": 2}}))
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert f"from '{two_ways.components}' (closure per_modality, refine none)" in capsys.readouterr().out
-    assert describe_encoder(tmp_path / "whole" / "encoder").provenance["closure"] == "per_modality"
-
-
-def test_a_run_does_not_resume_on_another_closure(planted, two_ways, runs: Path, alone: World, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    given = chosen(planted, runs, tmp_path)
-    main(Config.model_validate(given | {"stop_after": 1}))
-    with pytest.raises(Refusal, match=r"'components' is .* now: restore --components"):
-        main(Config.model_validate(given | {"components": two_ways.components}))
-
-
-def test_the_tracked_run_names_the_closure(planted, runs: Path, alone: World, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    given = chosen(planted, runs, tmp_path) | {"steps": 1, "tracking": {"root": runs, "experiment": "closure"}}
-    main(Config.model_validate(given))
-    client = MlflowClient(Tracking(root=runs).uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("closure").experiment_id])
-    assert (run.data.tags["closure"], run.data.tags["refine"]) == ("joint", "none")
-
-
-@pytest.mark.parametrize("name", [FILE, GROUPS])
-def test_an_altered_graph_is_refused_before_any_process_starts(planted, runs: Path, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
-    graph = shutil.copytree(planted.components, tmp_path / "graph")
-    given = chosen(planted, runs, tmp_path / "out") | {"components": graph, "batches": {"per_group": 2}}
-    check(Config.model_validate(given))
-    content = bytearray((graph / name).read_bytes())
-    content[-1] ^= 1
-    (graph / name).write_bytes(content)
-    with pytest.raises(Refusal, match=f"'{graph / name}' is missing or was altered"):
-        check(Config.model_validate(given))
 
 
 @pytest.mark.parametrize(("change", "name"), [({"window": 1}, "batches.window"), ({"per_group": 2}, "groups")])
