@@ -128,6 +128,24 @@ def test_strangers_who_were_voted_in_go_when_one_modality_decides() -> None:
     assert parts(found.ids) >= {frozenset(videos(0, 1, 2, 3))}
 
 
+def test_whom_the_modality_with_most_edges_gives_company_is_not_voted_away() -> None:
+    kinds = np.array([0, 0, 1, 1, 0])
+    pictures = crowd(0, 1) + crowd(2, 3) + [(second, 40 + second) for second in range(10)]  # one each of video 4
+    sounds = across(2, 4) + across(3, 4)  # and twenty each that lead elsewhere
+    layers = [edges_of(sounds), edges_of(pictures)]
+    found = refine(components(50, layers), layers, by_kind(kinds), TOLERANT, 0)
+    assert parts(found.ids) == {frozenset(videos(0, 1, 4)), frozenset(videos(2, 3))}
+    assert [each.by for each in found.rounds] == ["one modality, then votes"]
+
+
+def test_an_edge_that_is_listed_often_has_one_vote() -> None:
+    kinds = np.array([0, 0, 1, 1, 1])
+    sounds = edges_of([(0, 40)] * 5 + [(20, 40), (21, 40)])  # the first second of video 4: a shout, or two friends
+    layers = [sounds, edges_of(crowd(0, 1) + crowd(2, 3))]
+    found = refine(components(50, layers), layers, by_kind(kinds), TOLERANT, 0)
+    assert frozenset([*videos(2, 3), 40]) in parts(found.ids)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_one_modality_is_split_by_votes_and_then_by_stronger_ones(seed: int) -> None:
     kinds = np.array([0, 0, 0, 1, 1, 1])
