@@ -8,7 +8,7 @@ gains nothing (most of it is short numpy calls).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Cell:
     def numbers(self) -> dict[str, float]:
         """`NUMBERS`; π0 of no pairs is not a number."""
         known = (self.pi0.value, self.pi0.low, self.pi0.high) if self.pi0.pairs else (np.nan,) * 3
-        return asdict(self.shape) | dict(zip(NUMBERS[-3:], known, strict=True))
+        return vars(self.shape) | dict(zip(NUMBERS[-3:], known, strict=True))
 
 
 @dataclass(frozen=True)

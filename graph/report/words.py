@@ -5,6 +5,8 @@ from typing import Any
 
 THIN = 0.01
 """The share of snippets linked to another video below which there is next to nothing to learn from other videos."""
+WITHIN = "within videos"
+"""The engine of a graph that compares no two videos (`graph.modality.build_videos`)."""
 
 Facts = dict[str, Any]
 
@@ -19,7 +21,8 @@ def lines(facts: Facts) -> list[str]:
 def warnings(facts: Facts, given: Sequence[str]) -> list[str]:
     """What should keep a person from training on the components before they have looked, after what was `given`."""
     found = list(given)
-    if facts["reach"]["linked_share"] < THIN:
+    across = any(facts[name]["engine"] != WITHIN for name in ("audio", "visual"))
+    if across and facts["reach"]["linked_share"] < THIN:
         found.append(
             f"only {facts['reach']['linked_share']:.2%} of the snippets are linked to another video, so nearly all "
             "positives are seconds of one video: lower a threshold (the grid shows what that costs)."

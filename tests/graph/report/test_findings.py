@@ -98,6 +98,9 @@ def test_next_to_no_links_between_videos_are_a_warning(world: Callable) -> None:
     alone = np.arange(400)[:, None]
     found = report(replace(outcome, ids=alone, literal=alone), KEYS, "any", steps=4)
     assert any("only 0.00% of the snippets are linked to another video" in warning for warning in found.warnings)
+    sides = tuple(replace(side, neighbours=None, engine="within videos") for side in outcome.sides)
+    asked_for = report(replace(outcome, ids=alone, literal=alone, sides=sides), KEYS, "any", steps=4)
+    assert not any("linked to another" in warning for warning in asked_for.warnings)
 
 
 def test_lists_are_not_needed(world: Callable) -> None:
