@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from graph.forests.forest import Forest, components
+from graph.positives import refine
 from graph.positives.decide import Outcome, decide
 from graph.positives.thresholds import ThresholdSettings
 
@@ -20,10 +21,8 @@ def world(planted: Callable) -> Any:
 
 @pytest.fixture(scope="module")
 def decided(world: Any) -> Callable[..., Outcome]:
-    def run(
-        closure: str = "joint", refine: str = "propagation", thresholds: dict = AUTO, match: str = "any"
-    ) -> Outcome:
-        return decide(world.sides, thresholds, match, closure, refine, ThresholdSettings(), 0)
+    def run(closure: str = "joint", how: str = "propagation", thresholds: dict = AUTO, match: str = "any") -> Outcome:
+        return decide(world.sides, thresholds, match, closure, how, ThresholdSettings(), 0)
 
     return run
 
@@ -37,7 +36,7 @@ def test_automatic_thresholds_are_chosen_and_explained_and_given_ones_are_kept(d
 
 
 def test_the_literal_rule_is_kept_when_asked_for_and_loudly_doubted(decided: Callable) -> None:
-    found = decided(refine="none")
+    found = decided(how="none")
     cuts = [side.forest.cut(side.threshold) for side in found.sides]
     assert np.array_equal(found.literal[:, 0], components(2000, cuts))
     assert np.array_equal(found.ids, found.literal)
@@ -77,7 +76,7 @@ def test_per_modality_refines_each_column_and_only_splits_it(decided: Callable, 
 
 
 def test_similar_in_both_is_one_column_of_smaller_components(decided: Callable) -> None:
-    both, either = decided(match="all", refine="none"), decided(refine="none")
+    both, either = decided(match="all", how="none"), decided(how="none")
     assert both.ids.shape == (2000, 1)
     assert len(np.unique(both.ids)) > len(np.unique(either.ids))
 
@@ -88,6 +87,13 @@ def test_a_modality_that_no_threshold_makes_clean_is_a_warning(side_of: Callable
     sound = side_of(random.normal(size=(40, 32))[np.arange(40)].repeat(10, axis=0), name="visual")
     found = decide([broken, sound], AUTO, "any", "per_modality", "none", ThresholdSettings(), 0)
     assert found.choices["audio"].reason in found.warnings
+
+
+def test_what_still_fails_after_the_last_round_is_a_warning(decided: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine, "ROUNDS", 0)
+    found = decided()
+    assert found.failing >= 1
+    assert any(f"{found.failing} joint components still fail after 0 rounds" in each for each in found.warnings)
 
 
 def test_one_seed_gives_one_outcome(decided: Callable) -> None:
