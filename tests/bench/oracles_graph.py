@@ -7,7 +7,7 @@ from statistics import median
 
 import networkx as nx
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Float32, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import adjusted_rand_score
@@ -38,17 +38,30 @@ class Everything:
     cosine: Float32[np.ndarray, " edge"]
 
     @classmethod
-    def above(cls, matrix: Matrix, floor: float, without: Bool[np.ndarray, " snippet"]) -> "Everything":
-        """The pairs of which neither end is in `without`."""
+    def above(cls, matrix: Matrix, floor: float) -> "Everything":
+        """All of a matrix; rows that are all zero have a cosine of 0."""
         rows = np.asarray(matrix.rows, np.float32)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        rows[without] = 0
         found = []
         for start in track(range(0, len(rows), ROWS), f"every {matrix.feature} pair", unit=f"× {ROWS} rows"):
             cosine = rows[start : start + ROWS] @ rows[start:].T
             row, column = np.nonzero(np.triu(cosine, 1) > floor)
             found.append((row + start, column + start, cosine[row, column]))
         return cls(len(rows), *(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def less_hubs(self, side: Modality, similarity: float) -> "Everything":
+        """What is left without the modality's hubs, which are checked first: k others at the similarity or above."""
+        assert side.neighbours is not None, "the benchmark builds over the corpus"
+        low, high = (self._near(similarity + step) >= side.neighbours.k for step in (-MARGIN, MARGIN))
+        assert (low | ~side.hubs).all(), "a hub is none by the graph of every pair"
+        assert (side.hubs | ~high).all(), "a hub by the graph of every pair is none"
+        kept = ~side.without[self.first] & ~side.without[self.second]
+        return Everything(self.snippets, self.first[kept], self.second[kept], self.cosine[kept])
+
+    def _near(self, similarity: float) -> Int[np.ndarray, " snippet"]:
+        """How many others each snippet has at the similarity or above."""
+        near = self.cosine >= np.float32(similarity)
+        return np.bincount(np.r_[self.first[near], self.second[near]], minlength=self.snippets)
 
     def cut(self, threshold: float) -> np.ndarray:
         """The pairs above the threshold, as two rows of snippets."""
