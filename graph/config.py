@@ -64,6 +64,7 @@ class Config(Settings):
     labels: tuple[Path, ...] = Field(
         (), description="label tables (LLP's weak tables, AudioSet's segments) to tell the components' purity by"
     )
+    steps: int = Field(50, ge=2, description="thresholds of each modality in the report's grid")
     audit_snippets: int = Field(2000, ge=2, description="snippets that are checked by brute force and networkx")
     seed: int = Field(0, ge=0, description="seed of samples and refinement; edges have nothing random in them")
     rows: RowSettings = RowSettings()

@@ -70,7 +70,7 @@ def build_corpus(
     without |= matrix.zero
     forest = _listed(copies, lists, ranks, without)
     full = np.zeros(len(copies.originals), bool)
-    if plan.exact:
+    if search.repair:
         full = np.concatenate(ranks.all(lists.bar > np.nextafter(np.float32(floor), np.float32(2))))
         full &= ~without[copies.originals]
         candidates = compared(matrix, copies.originals[full], floor, ranks, f"{name} saturated pairs")

@@ -106,13 +106,12 @@ def chain(size: Size, out: Path, tables: Path | None, processes: int) -> list[tu
     """The stages in order with their arguments."""
     real = words(tables=tables) if tables else []
     learnt_from, labels = out / "shards/train", out / "corpus/tables"
-    graph = ["graph/configs/planted.toml", *words(shards=learnt_from, out=out / "graph")]
     pretrain = ["pretrain/configs/debug.toml", *words(shards=learnt_from, components=out / "graph")]
     pretrain += [*words(out=out / "pretrain"), "--job.processes", str(processes), *size.pretrain]
     first = [
         ("synthesise", [*real, *words(out=out / "corpus"), *size.corpus]),
         ("pack", words(features=out / "corpus/feats", tables=labels, out=out / "shards")),
-        ("graph", graph),
+        ("graph", words(shards=learnt_from, out=out / "graph")),
         ("pretrain", pretrain),
         ("export", words(encoder=out / "pretrain/encoder", shards=out / "shards", out=out / "embeddings")),
     ]

@@ -77,7 +77,7 @@ def ways(sides: Sequence[Modality], chances: Sequence[Chance], match: Match, clo
         given = " and ".join(f"{side.name} {side.threshold:g} ({_highest(side)})" for side in sides)
         raise Refusal(
             f"A graph needs at least one edge, but no pair of snippets is above {'both' if match == 'all' else 'any'} "
-            f"of the thresholds, {given}: lower a threshold, or set exclude_hubs to False where all snippets are hubs."
+            f"of the thresholds, {given}: lower a threshold, or set hubs.exclude to False where all snippets are hubs."
         )
     return found
 

@@ -124,7 +124,7 @@ def _doubts(
         if largest > settings.largest:
             doubts.append(
                 f"The largest {way.name} component of several videos holds {largest:.1%} of all snippets, more than "
-                f"{settings.largest:.0%}: its members would all be pulled to one point. Keep exclude_hubs, raise a "
+                f"{settings.largest:.0%}: its members would all be pulled to one point. Keep hubs.exclude, raise a "
                 "threshold, or look at its members in the report."
             )
         if one.failing:

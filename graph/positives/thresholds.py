@@ -69,14 +69,16 @@ class Choice:
     reason: str
     """One sentence."""
     clean: bool
-    """False where even the highest level breaks a limit."""
+    """False where every level that links two videos breaks a limit."""
 
 
 def choose(side: Modality, chance: Chance, settings: ThresholdSettings, seed: int) -> Choice:
     """The lowest threshold from the floor up that keeps both limits, there and at every higher level.
 
-    Where the highest level already breaks one: the highest, not clean. Where none does: the floor. Where not one edge
-    joins two videos, nothing can be measured and nothing can be wrong: the floor.
+    Where the highest level that links two videos already breaks one, the choice is not clean: that level if its pairs
+    do not look random (a component is only large, as in small corpora), else the one above it, which links nothing.
+    Where none breaks one: the floor. Where not one edge joins two videos, nothing can be measured and nothing can be wrong:
+    the floor.
     """
     if not (side.forest.edges.first // SECONDS != side.forest.edges.second // SECONDS).any():
         reason = f"No {side.name} pair of two videos is above the floor, so the floor itself, {side.floor:g}, is taken."
@@ -112,12 +114,14 @@ def _levels(side: Modality, count: int) -> Float32[np.ndarray, " level"]:
 def _chosen(side: Modality, looked: list[Level], settings: ThresholdSettings) -> Choice:
     limits = f"π0 ≤ {settings.pi0:g} and a largest component of at most {settings.largest:.0%} of the snippets"
     last, name = looked[-1], side.name
-    if len(looked) == 1 and not last.fits(settings):
+    if not last.fits(settings) and not any(each.linked for each in looked[:-1]):
+        taken = last if len(looked) == 1 or last.pi0.value <= settings.pi0 else looked[-2]
         reason = (
-            f"No {name} threshold keeps {limits}: at the highest, {last.threshold:.4f}, which is taken, {last}. Look "
-            f"at the {name} feature and at its hubs before you train on these components."
+            f"No {name} threshold that links two videos keeps {limits}: at the highest, {last.threshold:.4f}, {last}; "
+            f"{taken.threshold:.4f} is taken, which links {taken.linked:.1%} of the snippets. Look at the {name} "
+            "feature and at its hubs before you train on these components."
         )
-        return Choice(last.threshold, tuple(looked), reason, False)
+        return Choice(taken.threshold, tuple(looked), reason, False)
     if last.fits(settings):
         reason = (
             f"Every {name} threshold down to the floor keeps {limits}, so the floor is taken, {last.threshold:.4f}: "

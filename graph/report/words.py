@@ -67,7 +67,10 @@ def _side(name: str, side: Facts) -> list[str]:
 
 def _search(side: Facts) -> str:
     if not side["exact"]:
-        return f"searched by {side['engine']}, APPROXIMATE: links may be missing at any threshold."
+        return (
+            f"searched by {side['engine']}, {side['saturated_share']:.1%} of the snippets compared exhaustively, "
+            "APPROXIMATE: links may be missing at any threshold."
+        )
     return (
         f"searched by {side['engine']}, {side['saturated_share']:.1%} of the snippets compared exhaustively: exact at "
         f"every threshold from {side['floor']:g} up{', for the graph without hubs' if side['hubs'] else ''}."

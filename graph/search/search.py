@@ -52,6 +52,11 @@ class SearchSettings(Settings):
         ge=0,
         description="snippets (of each process; eight times as many with a GPU) that auto searches exactly",
     )
+    repair: bool = Field(
+        True,
+        description="whether saturated snippets, whose lists may leave out edges, are compared with each other "
+        "exhaustively; without it no threshold is exact, and after an approximate engine it finds most of the misses",
+    )
     threads: int = Field(
         0, ge=0, description="threads of the block engine; 0: one a core, shared by the processes here"
     )
@@ -104,8 +109,8 @@ class Search:
 
     @property
     def exact(self) -> bool:
-        """Whether the lists hold every pair that they claim to."""
-        return self.engine in ("blocks", "faiss")
+        """Whether every threshold from the floor up will be exact."""
+        return self.settings.repair and self.engine in ("blocks", "faiss")
 
     def run(self, notes: Path | None = None) -> Lists:
         """The lists of all rows, whole on every process for its slice of them, and empty for the others' rows.

@@ -35,6 +35,7 @@ def build(tmp_path: Path, runs: Path) -> Build:
             "threshold_audio": 0.9,
             "threshold_visual": 0.9,
             "refine": "none",
+            "steps": 8,
             "search": SearchSettings(k=8),
             "out": tmp_path / "graph",
         }
@@ -69,13 +70,14 @@ def test_the_stage_gives_the_brute_force_components_and_files_that_belong_togeth
     cuts = [forest.cut(0.9) for forest in forests]
     np.testing.assert_array_equal(components(400, cuts), loaded.ids[..., 0].ravel())
     found = json.loads((folder / "report.json").read_text())
-    assert found["chosen"]["components"] == loaded.ids.max() + 1
-    assert found["audit"]["snippets"] == 400
-    assert found["audit"]["edges"] == int(np.triu(adjacent, 1).sum())
+    (seal, _), (audit,) = sealed(folder, "report.json", shards), found["checked"]
+    assert seal["chosen"]["components"] == loaded.ids.max() + 1
+    assert f"every pair of 400 snippets ({int(np.triu(adjacent, 1).sum()):,} edges" in audit
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert "Read 40 videos (400 snippets)" in said
-    assert "Audit: brute force and networkx agree" in said
+    assert "brute force and networkx agree" in said
     assert f"to {folder}" in said
 
 
@@ -106,7 +108,7 @@ def test_a_component_that_swallows_the_corpus_is_warned_of_with_the_remedy(
 ) -> None:
     build(shard_set(scenes(30, kinds=1)), hubs=KEPT_HUBS, threshold_audio=0.8, threshold_visual=0.8)
     said = capsys.readouterr().out
-    assert re.search(r"WARNING: the largest component of several videos holds .* Raise --threshold_audio", said)
+    assert re.search(r"WARNING: The largest joint component of several videos holds .* raise a threshold", said)
 
 
 def test_a_component_of_one_videos_own_seconds_is_no_chain(
@@ -114,16 +116,17 @@ def test_a_component_of_one_videos_own_seconds_is_no_chain(
 ) -> None:
     still = np.repeat(np.random.default_rng(0).normal(size=(12, 1, 300)), 10, axis=1)
     folder = build(shard_set({"vggish": still, "resnet152": still}), search=SearchSettings(k=16))
-    found = json.loads((folder / "report.json").read_text())["chosen"]
+    found = json.loads((folder / "graph.json").read_text())["chosen"]
     assert (found["components"], found["largest_share"]) == (12, 10 / 120)
     assert found["chained_share"] == 0
-    assert "WARNING" not in capsys.readouterr().out
+    assert "component of several videos holds" not in capsys.readouterr().out.partition("WARNING")[2]
 
 
 def test_a_graph_that_brute_force_contradicts_is_not_written(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("graph.build.audit", lambda *_: Audit(400, 7, 9, wrongly_apart=1, wrongly_joined=0))
+    found = Audit("joint", True, 400, 7, 9, wrongly_apart=1, wrongly_joined=0)
+    monkeypatch.setattr("graph.audit.audit", lambda *_: found)
     with pytest.raises(RuntimeError, match=r"brute force and networkx DISAGREE .*fault of the program"):
         build(shard_set(scenes(40)))
     assert not (tmp_path / "graph").exists()
@@ -132,8 +135,8 @@ def test_a_graph_that_brute_force_contradicts_is_not_written(
 @pytest.mark.parametrize(
     ("settings", "loops"),
     [
-        ({}, ("audio forest", "audio saturated pairs", "audio thresholds", "threshold grid")),
-        ({"match": "all"}, ("both, listed in audio", "both, listed in visual", "both saturated pairs")),
+        ({}, ("vggish pairs.*", "audio saturated pairs", "threshold grid")),
+        ({"match": "all"}, ("both, listed in audio", "both, listed in visual", "both saturated")),
     ],
 )
 def test_every_long_loop_tells_how_far_it_is(
@@ -183,7 +186,7 @@ def test_all_snippets_identical_are_refused_as_hubs(
     shard_set: Callable[..., Shards], build: Build, tmp_path: Path
 ) -> None:
     same = {"vggish": np.ones((5, 10, 4)), "resnet152": np.ones((5, 10, 4))}
-    with pytest.raises(Refusal, match=r"50 of 50 snippets audio hubs.*exclude_hubs"):
+    with pytest.raises(Refusal, match=r"50 of 50 snippets hubs.*hubs\.exclude"):
         build(shard_set(same))
     assert not (tmp_path / "graph").exists()
 
@@ -200,9 +203,26 @@ def test_no_edge_at_all_is_refused_with_the_highest_similarity(
 ) -> None:
     random = np.random.default_rng(0)
     shards = shard_set({name: random.normal(size=(3, 10, 300)) for name in ("vggish", "resnet152")})
-    with pytest.raises(Refusal, match=r"at least one edge.*highest audio similarity 0\.\d+"):
+    with pytest.raises(Refusal, match=r"at least one edge.*audio 0\.9 \(highest similarity 0\.\d+"):
         build(shards, floor_audio=0.01, floor_visual=0.01)
     assert not (tmp_path / "graph").exists()
+
+
+def test_a_corpus_of_two_kinds_gets_its_highest_linking_thresholds_with_a_warning(
+    shard_set: Callable[..., Shards], build: Build, capsys: pytest.CaptureFixture
+) -> None:
+    """Each kind holds more than a twentieth of the snippets, whatever the threshold that links videos."""
+    random, kind = np.random.default_rng(0), np.arange(300).reshape(30, 10) % 3 == 0
+    arrays = {
+        name: np.where(kind[..., None], *random.normal(size=(2, 8))) + random.normal(0, 1e-3, (30, 10, 8))
+        for name in ("vggish", "resnet152")
+    }
+    shards = shard_set(arrays)
+    folder = build(shards, hubs=KEPT_HUBS, threshold_audio="auto", threshold_visual="auto", refine="propagation")
+    assert Components.load(folder, shards).ids.max() > 0
+    assert re.search(
+        r"WARNING: No audio threshold that links two videos keeps .* which is taken", capsys.readouterr().out
+    )
 
 
 def test_one_video_is_refused(shard_set: Callable[..., Shards], scenes: Scenes, build: Build) -> None:
@@ -219,7 +239,9 @@ def test_more_neighbours_than_snippets_are_refused_before_any_work(
 
 
 def test_a_threshold_below_the_floor_is_refused() -> None:
-    with pytest.raises(Refusal, match=r"threshold_visual must be at or above floor_visual.*0\.7 < 0\.8"):
+    with pytest.raises(
+        Refusal, match=r"threshold_visual must be auto, or lie between floor_visual.*0\.7 is not in 0\.8 to"
+    ):
         Config(shards=Path("s"), out=Path("o"), threshold_audio=0.9, threshold_visual=0.7)
 
 

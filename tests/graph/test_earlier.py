@@ -58,7 +58,7 @@ def write(tmp_path: Path) -> Callable[..., Shards]:
 @pytest.fixture
 def build(tmp_path: Path, runs: Path) -> Callable[..., Path]:
     def build(name: str, shards: Shards, **settings: Any) -> Path:
-        defaults = {"threshold_audio": 0.95, "search": {"k": 8, "batch": 64}}
+        defaults = {"threshold_audio": 0.95, "search": {"k": 8, "batch": 64}, "steps": 8}
         chosen = defaults | settings | {"shards": shards.location, "out": tmp_path / name}
         main(Config.model_validate(chosen | {"tracking": Tracking(root=runs)}))
         return tmp_path / name

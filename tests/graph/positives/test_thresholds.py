@@ -82,7 +82,7 @@ def test_where_no_level_is_clean_the_highest_is_taken_and_said_so(side_of: Calla
     assert found.threshold == pytest.approx(HIGHEST)
     assert not found.clean
     assert len(found.levels) == 1
-    assert found.reason.startswith("No audio threshold keeps")
+    assert found.reason.startswith("No audio threshold that links two videos keeps")
 
 
 def test_without_edges_between_videos_the_floor_is_taken(side_of: Callable) -> None:

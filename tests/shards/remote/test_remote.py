@@ -175,7 +175,7 @@ def test_a_manifest_below_a_url_that_was_altered_or_is_missing_is_refused(server
 def test_credentials_are_in_nothing_that_a_stage_writes_or_says(corpus: Path, tmp_path: Path) -> None:
     with s3({f"sets/{name}": path for name, path in tree(corpus).items()}) as (_, credentials):
         words = [sys.executable, "-m", "launch", "graph", "--threshold_audio", "0.9", "--threshold_visual", "0.9"]
-        words += ["--k", "8", "--out", str(tmp_path / "graph"), "--tracking.root", str(tmp_path / "runs")]
+        words += ["--search.k", "8", "--out", str(tmp_path / "graph"), "--tracking.root", str(tmp_path / "runs")]
         environment = {
             **os.environ,
             **credentials,
