@@ -77,8 +77,8 @@ def choose(side: Modality, chance: Chance, settings: ThresholdSettings, seed: in
 
     Where the highest level that links two videos already breaks one, the choice is not clean: that level if its pairs
     do not look random (a component is only large, as in small corpora), else the one above it, which links nothing.
-    Where none breaks one: the floor. Where not one edge joins two videos, nothing can be measured and nothing can be wrong:
-    the floor.
+    Where none breaks one: the floor. Where not one edge joins two videos, nothing can be measured and nothing can be
+    wrong: the floor.
     """
     if not (side.forest.edges.first // SECONDS != side.forest.edges.second // SECONDS).any():
         reason = f"No {side.name} pair of two videos is above the floor, so the floor itself, {side.floor:g}, is taken."
