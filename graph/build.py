@@ -1,4 +1,4 @@
-"""python -m launch graph --shards DIR --out DIR [--threshold_audio 0.95 --threshold_visual 0.95] [--job.processes 2]
+"""python -m launch graph --shards DIR --out DIR [--base EARLIER] [--closure per_modality] [--job.processes 2]
 
 Shards → `forest_{audio,visual}.parquet`, `neighbours_{audio,visual}.safetensors`, `components.safetensors`,
 `groups.npy`, `rows.safetensors`, and a report (`report.{html,png,json}`), sealed by `graph.json`. A build that was
@@ -27,10 +27,10 @@ from graph.report.findings import Report, report
 from graph.report.labels import read_labels
 from graph.rows.matrix import open_matrix
 from graph.rows.write import write_matrices
-from graph.seal import seal
+from graph.seal import SEAL, seal
 from launch import tracking
 from launch.atomic import resumable_folder
-from launch.digest import sha256_json
+from launch.digest import sha256_file, sha256_json
 from launch.progress import say
 from launch.tracking import Record
 from launch.world import World
@@ -116,10 +116,10 @@ def _plan(config: Config, shards: Shards, ranks: Ranks) -> dict[str, str]:
     return {
         "shards": shards.manifest.digest,
         "features": f"{config.feature_audio}, {config.feature_visual}",
-        "floors": f"{config.floor_audio:g}, {config.floor_visual:g}",
+        "floors": f"{config.floor_audio!r}, {config.floor_visual!r}",
         "rows": sha256_json(config.rows.model_dump(mode="json")),
         "search": sha256_json(config.search.model_dump(mode="json")),
-        "base": str(config.base and config.base.absolute()),
+        "base": sha256_file(config.base / SEAL) if config.base and (config.base / SEAL).is_file() else "none",
         "scope": config.scope,
         "processes": str(ranks.size),
     }
@@ -146,7 +146,8 @@ def _write(config: Config, shards: Shards, outcome: Outcome, found: Report, fold
     plots.draw(found, title).savefig(folder / "report.png", dpi=120)
     page.write(folder / "report.html", found, title)
     settings: dict[str, Any] = config.model_dump(mode="json", exclude={"tracking", "reading", "job"})
-    seal(folder, {"manifest": digest, "settings": settings, "thresholds": thresholds, "chosen": found.chosen})
+    facts = {"manifest": digest, "settings": settings, "thresholds": thresholds, "chosen": found.chosen}
+    seal(folder, facts | {"exact": {side.name: side.exact for side in outcome.sides}})
 
 
 def _record(record: Record, found: Report, folder: Path) -> None:

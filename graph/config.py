@@ -13,7 +13,7 @@ from graph.positives.closure import Closure, Match
 from graph.positives.decide import Refine
 from graph.positives.thresholds import ThresholdSettings
 from graph.rows.write import RowSettings
-from graph.search.search import SearchSettings, check_k
+from graph.search.search import SearchSettings
 from launch.job import Job
 from launch.refusal import Refusal
 from launch.settings import Settings
@@ -134,7 +134,7 @@ def open_shards(config: Config) -> Shards:
             f"A graph across videos needs at least two, but '{config.shards}' holds {len(shards)}: pack more videos."
         )
     if config.scope == "corpus":
-        check_k(len(shards) * SECONDS, config.search.k)
+        config.search.chosen(len(shards) * SECONDS, config.job.processes)
     if config.scope == "video" and config.base:
         raise Refusal("A graph inside videos has no lists to build on, but base is given: leave it out.")
     return shards

@@ -18,10 +18,12 @@ from graph.forests.saturated import compared, join
 from graph.modality import Modality
 from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
-from graph.search.best import Lists
+from graph.search.best import Lists, bar_at
 from graph.search.copies import Copies
 from graph.search.neighbours import NOBODY, Neighbours
-from graph.search.search import Known, Search, SearchSettings
+from graph.search.pairs import BLOCK
+from graph.search.search import Found, Known, Search, SearchSettings
+from launch.progress import track
 from launch.settings import Settings
 
 COARSE = 2e-3
@@ -44,6 +46,8 @@ class Earlier:
     """Its lists, naming its own snippets."""
     place: Int[np.ndarray, " earlier"]
     """Where each of its snippets stands now."""
+    exact: bool
+    """Whether its lists hold all that they claim to."""
 
 
 def build_corpus(
@@ -63,23 +67,37 @@ def build_corpus(
     ranks = ranks or Ranks()
     copies = Copies.of(matrix, _mask(len(matrix), earlier.place) if earlier else None)
     known = _known(copies, earlier, len(matrix), floor) if earlier else None
-    plan = Search(matrix, copies.originals, floor, search, ranks, known)
-    lists = plan.run(notes)
-    found = _hubs(copies, ranks.gather(lists), hubs, len(matrix))
-    hub, without = ranks.share((found.hub, found.without))
+    engine = ranks.share(search.chosen(len(matrix), ranks.size))
+    plan = Search(matrix, copies.originals, floor, search, engine, ranks, known)
+    exact = plan.exact and (earlier is None or earlier.exact)
+    found = plan.run(notes)
+    whole = _whole(copies, ranks.gather(found.lists), hubs, len(matrix))
+    hub, without = ranks.share((whole.hub, whole.without))
     without |= matrix.zero
-    forest = _listed(copies, lists, ranks, without)
-    full = np.zeros(len(copies.originals), bool)
-    if search.repair:
-        full = np.concatenate(ranks.all(lists.bar > np.nextafter(np.float32(floor), np.float32(2))))
-        full &= ~without[copies.originals]
-        candidates = compared(matrix, copies.originals[full], floor, ranks, f"{name} saturated pairs")
-        forest = ranks.merged(join(ranks.share(forest), candidates, floor), lambda one, other: one.merge(other.edges))
-    saturated = _spread(copies, full, nobody=False)
+    barred = without[copies.originals]
+    full = np.concatenate(ranks.all(found.lists.bar > bar_at(floor))) & ~barred
+    forest = ranks.share(_listed(copies, found.lists, ranks, without))
+    forest = join(forest, _left_out(name, plan, found, barred, full), floor)
+    forest = ranks.merged(forest, lambda one, other: one.merge(other.edges))
+    found.pairs.close()
     return Modality(
-        name, matrix, floor, floor, forest, found.near, found.bar, hub, without, saturated, copies.count,
-        plan.engine, plan.exact,
+        name, matrix, floor, floor, forest, whole.near, whole.bar, hub, without, _spread(copies, full, nobody=False),
+        copies.count, plan.engine, exact,
     )  # fmt: skip
+
+
+def _left_out(
+    name: str, plan: Search, found: Found, barred: Bool[np.ndarray, " original"], full: Bool[np.ndarray, " original"]
+) -> Iterator[Edges]:
+    """This process's share of the edges that no list holds: pairs that were kept on the way, or a second comparison.
+
+    Of an approximate search they are what was kept; of an exact one that did not keep every pair, those among the
+    saturated.
+    """
+    if not plan.exact or all(plan.ranks.all(found.every)):
+        yield from track(found.pairs.edges(plan.snippets, barred), f"{name} pairs → forest", unit=f"× {BLOCK:,} pairs")
+    else:
+        yield from compared(plan.matrix, plan.snippets[full], plan.floor, plan.ranks, f"{name} saturated pairs")
 
 
 @dataclass(frozen=True)
@@ -92,7 +110,7 @@ class _Whole:
     without: Bool[np.ndarray, " snippet"]
 
 
-def _hubs(copies: Copies, parts: list[Lists] | None, hubs: HubSettings, snippets: int) -> _Whole:
+def _whole(copies: Copies, parts: list[Lists] | None, hubs: HubSettings, snippets: int) -> _Whole:
     none = np.zeros(0, bool)
     if parts is None:
         nothing = Neighbours(np.empty((0, 1), np.int32), np.empty((0, 1), np.float32))
@@ -138,9 +156,7 @@ def _known(copies: Copies, earlier: Earlier, snippets: int, floor: float) -> Kno
     )
     moved.indices[place] = np.where(lists.indices == NOBODY, NOBODY, place[lists.indices])
     moved.similarities[place] = lists.similarities
-    bar = np.maximum(
-        moved.weakest[copies.originals] + np.float32(COARSE), np.nextafter(np.float32(floor), np.float32(2))
-    )
+    bar = np.maximum(moved.weakest[copies.originals] + np.float32(COARSE), bar_at(floor))
     count = int(_mask(snippets, place)[copies.originals].sum())
     return Known(Lists(copies.collapse(moved), bar), count)
 

@@ -81,8 +81,9 @@ class Before:
                 f"of '{self.keys[first // SECONDS]}' changed in second {first % SECONDS} ({int(changed.sum())} rows in "
                 "all): build without base."
             )
-        lists = Neighbours.load(sealed_file(self.folder, f"neighbours_{name}.safetensors", read_seal(self.folder)))
-        return Earlier(lists, self.place)
+        facts = read_seal(self.folder)
+        lists = Neighbours.load(sealed_file(self.folder, f"neighbours_{name}.safetensors", facts))
+        return Earlier(lists, self.place, bool(facts["exact"][name]))
 
 
 def save_rows(sides: Sequence[Modality], folder: Path) -> None:

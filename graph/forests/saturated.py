@@ -26,8 +26,8 @@ from jaxtyping import Float32, Int
 from graph.forests.forest import Edges, Forest, components
 from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
-from graph.search.blocks import Comparison, screening_pays, tasks
-from graph.search.search import processors
+from graph.search.best import bar_at
+from graph.search.blocks import Comparison, processors, screening_pays, tasks
 from launch.progress import track
 
 MARGIN = 1e-5
@@ -62,8 +62,8 @@ def compared(
     Joined to an empty forest, those of all snippets are the exhaustive graph itself.
     """
     work = ranks.of(list(tasks(len(snippets))))
-    bar = np.full(len(snippets), np.nextafter(np.float32(floor), np.float32(2)), np.float32)
-    comparison = Comparison(matrix, snippets, floor, bool(work) and screening_pays(matrix.width))
+    bar = np.full(len(snippets), bar_at(floor), np.float32)
+    comparison = Comparison(matrix, snippets, floor, screening_pays())
     for pairs in track(comparison.run(work, bar, processors()), what, len(work), "blocks"):
         yield Edges(snippets[pairs.first], snippets[pairs.second], pairs.similarity)
 

@@ -51,8 +51,10 @@ class Best:
     """Lists of the k best of so many rows, above a floor."""
 
     def __init__(self, rows: int, k: int, floor: float, buffer: int = BUFFER) -> None:
-        self.bar = np.full(rows, np.nextafter(np.float32(floor), np.float32(2)), np.float32)
+        self.bar = np.full(rows, bar_at(floor), np.float32)
         """A pair below a row's bar is of no use to that row."""
+        self.floor = bar_at(floor)
+        """The lowest similarity that is of any use."""
         self._k, self._buffer = k, buffer
         self._unknown = np.full(rows, -np.inf, np.float32)
         nothing = np.empty(0, np.int32)
@@ -106,6 +108,11 @@ class Best:
         near.indices[self._listed.rows, place] = self._listed.others
         near.similarities[self._listed.rows, place] = self._listed.similarities
         return Lists(near, np.maximum(self.bar, self._unknown))
+
+
+def bar_at(floor: float) -> np.float32:
+    """The lowest similarity above a floor: edges are strictly above it, bars may be reached."""
+    return np.nextafter(np.float32(floor), np.float32(2))
 
 
 def _order(rows: np.ndarray, others: np.ndarray, similarities: np.ndarray) -> Int[np.ndarray, " pair"]:

@@ -61,8 +61,9 @@ class Copies:
         snippets, k = len(self.group), lists.k
         indices = np.full((snippets, k), NOBODY, np.int32)
         similarities = np.full((snippets, k), -np.inf, np.float32)
-        for start in range(0, snippets, BLOCK):
-            some = np.arange(start, min(start + BLOCK, snippets))
+        block = max(1, min(BLOCK, (1 << 23) // (k + 1) ** 2))  # each snippet may name (k + 1)² members before the cut
+        for start in range(0, snippets, block):
+            some = np.arange(start, min(start + block, snippets))
             some = some[self.group[some] != NOBODY]
             own = self.group[some]
             groups = np.column_stack([own, lists.indices[own]])

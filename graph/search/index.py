@@ -5,9 +5,10 @@ float16 and multiplies the listed pairs again in float32; a list is then complet
 plus what float16 errs by. `ivf` and `hnsw` are approximate: they miss neighbours, and nothing says which.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, Int
 
+from graph.forests.forest import Edges
 from graph.rows.matrix import BLOCK, Matrix
 from graph.search.best import Best
 from graph.search.blocks import SLACK
@@ -47,11 +49,18 @@ class Index:
     """Searches the chosen snippets of a matrix for the neighbours of some of them; snippets go by their places."""
 
     def __init__(
-        self, matrix: Matrix, snippets: Int[np.ndarray, " chosen"], kind: Kind, effort: Effort, batch: int
+        self,
+        matrix: Matrix,
+        snippets: Int[np.ndarray, " chosen"],
+        kind: Kind,
+        effort: Effort,
+        batch: int,
+        all_gpus: bool = True,
     ) -> None:
         self._faiss, self._matrix, self._snippets = load_faiss(), matrix, snippets
         self._kind, self._effort, self._batch = kind, effort, batch
         self._on_gpu = kind == "flat" and gpus() > 0
+        self._all_gpus = all_gpus
         self._held: tuple[int, Any] | None = None
 
     def steps(self, queries: range, since: int = 0) -> list[tuple[range, range]]:
@@ -66,23 +75,27 @@ class Index:
         batches = [(some, rows) for rows in known for some in of_new]
         return batches + [(some, rows) for rows in parts for some in _cut(queries, self._batch)]
 
-    def find(self, step: tuple[range, range], best: Best, k: int) -> None:
-        """Puts the k nearest of a part of the rows into the lists of a batch of queries."""
+    def find(self, step: tuple[range, range], best: Best, k: int, most: int) -> Edges:
+        """The `most` nearest of a part of the rows for a batch of queries, above the floor; the k nearest go into
+        lists."""
         queries, rows = step
         unit = self._matrix.unit(self._snippets[queries.start : queries.stop])
-        found, near = self._index(rows).search(unit, min(len(rows), k + 1 + (SPARE if self._on_gpu else 0)))
-        row, rank = np.nonzero(near >= 0)
+        wanted = most + 1 + (SPARE if self._on_gpu else 0)
+        found, near = self._index(rows).search(unit, min(len(rows), wanted))
+        row, rank = np.nonzero((near >= 0) & (near + rows.start != np.arange(queries.start, queries.stop)[:, None]))
         others = near[row, rank].astype(np.int32) + np.int32(rows.start)
-        row, similar = row.astype(np.int32) + np.int32(queries.start), found[row, rank]
+        row, similar = row.astype(np.int32) + np.int32(queries.start), np.minimum(found[row, rank], 1)
         if self._on_gpu:
-            last, similar = found[:, -1] + self._error(), self._again(row, others)
+            last, similar = found[:, -1] + self._error, self._again(row, others)
             best.incomplete_below(slice(queries.start, queries.stop), last.astype(np.float32))
-        other = row != others
-        best.add_to(row[other], others[other], similar[other])
+        listed = rank <= k + (SPARE if self._on_gpu else 0)
+        best.add_to(row[listed], others[listed], similar[listed])
+        return Edges(row, others, similar).where(similar >= best.floor)
 
     def _again(self, rows: Int[np.ndarray, " pair"], others: Int[np.ndarray, " pair"]) -> Float32[np.ndarray, " pair"]:
-        return self._matrix.pairs(self._snippets[rows], self._snippets[others])
+        return np.minimum(self._matrix.pairs(self._snippets[rows], self._snippets[others]), 1)
 
+    @cached_property
     def _error(self) -> float:
         """The most by which a float16 product of unit rows errs: see `blocks`, with float16 for bfloat16."""
         error = 0.0
@@ -109,12 +122,21 @@ class Index:
             index = faiss.IndexHNSWFlat(width, self._effort.links, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = index.hnsw.efSearch = self._effort.breadth
         if self._on_gpu:
-            options = faiss.GpuMultipleClonerOptions()
-            options.useFloat16, options.shard = True, True
-            index = faiss.index_cpu_to_all_gpus(index, options)
+            index = self._moved(index)
         for unit in self._units(rows):
             index.add(unit)
         return index
+
+    def _moved(self, index: Any) -> Any:
+        """An empty index on all GPUs, rows split among them, or on this process's own; in float16."""
+        if self._all_gpus:
+            options = self._faiss.GpuMultipleClonerOptions()
+            options.useFloat16, options.shard = True, True
+            return self._faiss.index_cpu_to_all_gpus(index, options)
+        options, device = self._faiss.GpuClonerOptions(), int(os.environ.get("LOCAL_RANK", "0"))
+        options.useFloat16 = True
+        self._resources = self._faiss.StandardGpuResources()  # must outlive the index
+        return self._faiss.index_cpu_to_gpu(self._resources, device % gpus(), index, options)
 
     def _units(self, rows: range) -> Iterator[Float32[np.ndarray, "row width"]]:
         for start in range(rows.start, rows.stop, BLOCK):

@@ -12,8 +12,8 @@ from graph.search import blocks, search
 if __name__ == "__main__":
     settings, notes_left = Path(sys.argv[1]), int(sys.argv[2])
     blocks.WIDTH, blocks.GROUP = 64, 2
-    search.SAVE_EVERY = -1.0
-    keep = search._keep
+    search.SAVE_EVERY = search.SAVE_SHARE = -1.0
+    keep = search.keep
 
     def keep_or_die(*arguments: object) -> None:
         global notes_left  # noqa: PLW0603
@@ -22,5 +22,5 @@ if __name__ == "__main__":
         if notes_left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    search._keep = keep_or_die  # type: ignore[assignment]
+    search.keep = keep_or_die  # type: ignore[assignment]
     main(Config.model_validate(json.loads(settings.read_text())))

@@ -27,7 +27,7 @@ def copied(matrix_of: Callable[..., Matrix], quarters: Draw) -> Matrix:
 
 
 def searched(matrix: Matrix, snippets: np.ndarray, k: int) -> Neighbours:
-    return Search(matrix, snippets, FLOOR, SearchSettings(k=k)).run().near
+    return Search(matrix, snippets, FLOOR, SearchSettings(k=k), "blocks").run().lists.near
 
 
 def cosines(matrix: Matrix) -> np.ndarray:

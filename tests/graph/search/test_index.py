@@ -18,7 +18,7 @@ def found(matrix: Matrix, kind: Kind, k: int, since: int = 0) -> Neighbours:
     snippets = np.arange(len(matrix), dtype=np.int32)
     searched, best = Index(matrix, snippets, kind, EFFORT, batch=64), Best(len(matrix), k, -1.0)
     for step in searched.steps(range(len(matrix)), since):
-        searched.find(step, best, k)
+        searched.find(step, best, k, k)
     return best.lists().near
 
 

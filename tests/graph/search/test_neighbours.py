@@ -11,7 +11,7 @@ from launch.refusal import Refusal
 
 
 def lists_of(matrix: Matrix, k: int, floor: float) -> Neighbours:
-    return Search(matrix, np.arange(len(matrix), dtype=np.int32), floor, SearchSettings(k=k)).run().near
+    return Search(matrix, np.arange(len(matrix), dtype=np.int32), floor, SearchSettings(k=k), "blocks").run().lists.near
 
 
 def test_listed_edges_leave_out_what_is_at_the_floor_or_excluded(matrix_of: Callable[..., Matrix]) -> None:
