@@ -19,6 +19,8 @@ from launch.refusal import Refusal
 FORMAT = "soundsight-matrix-v2"
 MOST_ZERO = 0.2
 """The largest share of rows without any signal that is believed (rows that are all zero have no direction)."""
+ROUNDING = 1e-6
+"""What is left of a row without the mean is a direction where it is longer than this share of the mean."""
 BLOCK = 8192
 """Rows read at a time where the whole matrix passes by."""
 DIGEST = 16
@@ -34,26 +36,27 @@ class Matrix:
     rows: Float16[np.ndarray, "snippet width"]
     """As they are compared (of a projected feature: projected); memory-mapped."""
     zero: Bool[np.ndarray, " snippet"]
-    """Rows that are all zero: they have no direction, their cosine with anything is 0, and they get no edges."""
+    """Rows that are all zero, or nothing but the mean: they have no direction, their cosine with anything is 0, and
+    they get no edges."""
     digests: UInt8[np.ndarray, "snippet 16"]
     """The xxh3-128 of each row as the shards store it: equal for exact copies, and only for them."""
     mean: Float32[np.ndarray, " width"] | None = None
     """What `unit` subtracts from every row before it is brought to length 1; None subtracts nothing."""
     made: str = "as stored"
-    """What was done to the rows on their way from the shards, in words."""
+    """What was done to the rows on their way from the shards into the file, in words."""
+    less: str = ""
+    """Whose `mean` it is, in words."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def unit(self, which: slice | Int[np.ndarray, " row"]) -> Float32[np.ndarray, "row width"]:
-        """The chosen rows at length 1 in float32; rows that are all zero stay all zero."""
+        """The chosen rows at length 1 in float32; those that are `zero` become all zero."""
         rows = np.ascontiguousarray(self.rows[which], dtype=np.float32)
-        shortest = 0.0
         if self.mean is not None:
             rows -= self.mean
-            shortest = 1e-6 * float(np.linalg.norm(self.mean))  # what is left of a row equal to the mean is rounding
-        length = np.sqrt(np.einsum("rw,rw->r", rows, rows, optimize=False))
-        length[self.zero[which] | (length <= shortest)] = np.inf
+        length = _lengths(rows)
+        length[self.zero[which]] = np.inf
         return np.divide(rows, length[:, None], out=rows)
 
     def tile(self, left: np.ndarray, right: np.ndarray) -> Float32[np.ndarray, "left right"]:
@@ -69,14 +72,20 @@ class Matrix:
         return cosines
 
     def centred(self, mean: Float32[np.ndarray, " width"] | None = None) -> "Matrix":
-        """The same rows, less a mean at use (their own if none is given): non-negative features all lean one way,
-        which this takes out."""
+        """The same rows, less a mean at use (their own, or that of the earlier graph which is built on): non-negative
+        features all lean one way, which this takes out. Raises Refusal when more than 20% of them are nothing else."""
+        less = "the earlier graph's mean"
         if mean is None:
-            total = np.zeros(self.width)
+            less, total = "their mean", np.zeros(self.width)
             for rows in self.blocks():
                 total += rows.sum(axis=0, dtype=np.float64)
             mean = (total / max(int((~self.zero).sum()), 1)).astype(np.float32)
-        return replace(self, mean=mean, made=f"{self.made}, less their mean")
+        return replace(self, mean=mean, less=less, zero=self.zero | self._nothing_but(mean))
+
+    @property
+    def told(self) -> str:
+        """What was done to the rows before they are compared, in words."""
+        return f"{self.made}, less {self.less}" if self.less else self.made
 
     def blocks(self) -> Iterator[Float16[np.ndarray, "row width"]]:
         """All rows, a block at a time."""
@@ -88,6 +97,19 @@ class Matrix:
         """Numbers a row."""
         return int(self.rows.shape[1])
 
+    def _nothing_but(self, mean: Float32[np.ndarray, " width"]) -> Bool[np.ndarray, " snippet"]:
+        """Rows of which rounding is all that is left without the mean."""
+        shortest = ROUNDING * float(np.linalg.norm(mean))
+        found = [_lengths(rows.astype(np.float32) - mean) <= shortest for rows in self.blocks()]
+        gone = np.concatenate([np.zeros(0, bool), *found])
+        if gone.any() and gone.mean() > MOST_ZERO:
+            raise Refusal(
+                f"At most {MOST_ZERO:.0%} of a feature's rows may be nothing but their mean, but of '{self.feature}' "
+                f"{gone.mean():.1%} ({int(gone.sum())} of {len(gone)}) are the same row: check the extraction of that "
+                "feature, or set rows.centre to False."
+            )
+        return gone
+
 
 def open_matrix(path: Path, manifest_digest: str) -> Matrix:
     """A written matrix, mapped; raises Refusal when it is another manifest's or holds more than 20% zero rows."""
@@ -98,9 +120,14 @@ def open_matrix(path: Path, manifest_digest: str) -> Matrix:
         about = json.loads(header["__metadata__"]["about"])
         rows = _mapped(path, header["rows"], 8 + length, np.float16)
         digests = np.array(_mapped(path, header["digests"], 8 + length, np.uint8))
+        if digests.shape != (len(rows), DIGEST):
+            raise ValueError(f"{len(rows)} rows have digests of shape {digests.shape}")
         feature, made, manifest = about["feature"], about["made"], about["manifest"]
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise Refusal(f"A matrix must be a safetensors file with 'rows', but '{path}' is not ({error}).") from None
+        raise Refusal(
+            f"A matrix must be a whole safetensors file with 'rows' and 'digests', but '{path}' is not ({error}): "
+            "delete it and build the graph again."
+        ) from None
     if manifest != manifest_digest:
         raise Refusal(
             f"A matrix must come from the shards in use, but '{path}' holds rows of another manifest "
@@ -128,7 +155,15 @@ def header(snippets: int, width: int, about: dict[str, Any]) -> bytes:
 
 
 def _mapped(path: Path, tensor: dict[str, Any], start: int, kind: type) -> np.ndarray:
-    return np.memmap(path, kind, "r", offset=start + tensor["data_offsets"][0], shape=tuple(tensor["shape"]))
+    """A tensor of two axes; raises ValueError where its shape does not fill its bytes, or the file ends before them."""
+    (rows, width), (begin, end) = tensor["shape"], tensor["data_offsets"]
+    if rows * width * np.dtype(kind).itemsize != end - begin:
+        raise ValueError(f"{rows} rows of width {width} do not fill {end - begin} bytes")
+    return np.memmap(path, kind, "r", offset=start + begin, shape=(rows, width))
+
+
+def _lengths(rows: Float32[np.ndarray, "row width"]) -> Float32[np.ndarray, " row"]:
+    return np.sqrt(np.einsum("rw,rw->r", rows, rows, optimize=False))
 
 
 def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str) -> Bool[np.ndarray, " snippet"]:

@@ -3,7 +3,7 @@
 A projection (seeded, Gaussian) keeps cosines up to about (1 - cosine²) / √width: 0.016 at cosine 0.8 and width 512.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -81,23 +81,19 @@ class _Column:
         self._whole, self._highest = True, 0.0
         self._codes: bool | None = None
         """Whether the rows are codes; the first videos tell, the last ones confirm it."""
-        self._waiting: list[Float16[np.ndarray, "second width"]] = []
+        self._waiting: list[tuple[str, Float16[np.ndarray, "second width"]]] = []
+        """Keys and rows of at most `VIDEOS` videos."""
         self._digests: list[bytes] = []
 
     def add(self, video: Video) -> None:
         """Appends a video's rows."""
         with np.errstate(over="ignore"):  # too large for float16 becomes an infinity, refused below
             rows = np.ascontiguousarray(video.features[self._name], np.float16)
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise Refusal(
-                f"Every value of a feature must be finite, but '{self._name}' of video '{video.key}' "
-                f"is not in second {int(np.argmin(finite))}: mend the feature file and pack again."
-            )
+        self._check_finite(rows, [video.key], "mend the feature file and pack again")
         self._whole = self._whole and bool(((rows >= 0) & (rows <= HIGHEST_CODE) & (rows == np.floor(rows))).all())
         self._highest = max(self._highest, float(rows.max()))
         self._digests.append(digests_of(rows).tobytes())
-        self._waiting.append(rows)
+        self._waiting.append((video.key, rows))
         if len(self._waiting) == VIDEOS:
             self._flush()
 
@@ -114,7 +110,7 @@ class _Column:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        rows = np.concatenate(self._waiting)
+        rows, keys = np.concatenate([rows for _, rows in self._waiting]), [key for key, _ in self._waiting]
         self._waiting.clear()
         if self._codes is None:
             self._codes = self._are_codes()
@@ -122,8 +118,21 @@ class _Column:
         if self._codes:
             rows = dequantised(rows)
         if self._projection is not None:
-            rows = (rows.astype(np.float32) @ self._projection).astype(np.float16)
+            with np.errstate(over="ignore"):  # as in `add`
+                rows = (rows.astype(np.float32) @ self._projection).astype(np.float16)
+            self._check_finite(rows, keys, f"{self._made()}, it is beyond float16; set rows.project_to to 0, or mend "
+                               "the feature file and pack again")  # fmt: skip
         self._file.write(rows.tobytes())
+
+    def _check_finite(self, rows: Float16[np.ndarray, "row width"], keys: Sequence[str], remedy: str) -> None:
+        """Raises Refusal for a value that is not finite in the rows of some videos."""
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            video, second = divmod(int(np.argmin(finite)), SECONDS)
+            raise Refusal(
+                f"Every value of a feature must be finite, but '{self._name}' of video '{keys[video]}' is not in "
+                f"second {second}: {remedy}."
+            )
 
     def _are_codes(self) -> bool:
         said, variant = "quanti" in self._described.variant.lower(), self._described.variant
@@ -149,8 +158,13 @@ class _Column:
 
 
 def dequantised(codes: Float16[np.ndarray, "row width"]) -> Float16[np.ndarray, "row width"]:
-    """The values that VGGish codes stand for: the release clips PCA'd embeddings to [-2, 2] and stores 0..255."""
-    return (codes.astype(np.float32) * np.float32(4 / HIGHEST_CODE) - 2).astype(np.float16)
+    """The values that VGGish codes stand for: the release clips PCA'd embeddings to [-2, 2] and stores 0..255.
+
+    A row of zeros stays one: it is padding (no sound has -2 everywhere), and as (-2, …, -2) it would match its like.
+    """
+    values = (codes.astype(np.float32) * np.float32(4 / HIGHEST_CODE) - 2).astype(np.float16)
+    values[~codes.any(axis=1)] = 0
+    return values
 
 
 def _projection(width: int, target: int, seed: int) -> Float32[np.ndarray, "width target"] | None:

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file
 
 from graph.rows.matrix import Matrix, open_matrix
 from graph.rows.write import write_matrices
+from graph.search.copies import Copies
 from launch.refusal import Refusal
 from shards.read import Shards
 
@@ -49,9 +50,35 @@ def test_centring_takes_out_the_direction_all_rows_share(matrix_of: Callable[...
     assert abs(centred) < 0.05
 
 
-def test_centring_leaves_identical_rows_without_a_direction(matrix_of: Callable[..., Matrix]) -> None:
-    matrix = matrix_of(np.tile(np.random.default_rng(0).gamma(2, size=20), (30, 1)))
-    assert not matrix.centred().unit(slice(None)).any()
+def around(mean: np.ndarray, same: int) -> np.ndarray:
+    """Thirty rows with exactly that mean; the first `same` of them are nothing else."""
+    random = np.random.default_rng(0)
+    apart = random.integers(1, 9, ((30 - same) // 2, len(mean)))
+    return np.concatenate([np.tile(mean, (same, 1)), mean + apart, mean - apart])
+
+
+def test_centring_leaves_rows_that_are_the_mean_itself_without_a_direction(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(around(np.arange(20) + 7, 6))
+    assert not matrix.zero.any()
+    centred = matrix.centred()
+    np.testing.assert_array_equal(centred.zero, np.arange(30) < 6)
+    assert not centred.unit(slice(6)).any()
+    np.testing.assert_allclose(np.linalg.norm(centred.unit(slice(6, 30)), axis=1), 1, atol=1e-6)
+    assert Copies.of(centred).count == 0  # or they would be joined at 1
+
+
+def test_rows_of_which_too_many_are_nothing_but_their_mean_are_refused(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(around(np.arange(20) + 7, 8))
+    with pytest.raises(Refusal, match=r"At most 20% .* 'rows' 26\.7% \(8 of 30\) .* set rows\.centre to False"):
+        matrix.centred()
+
+
+def test_it_is_told_whose_mean_was_taken_and_the_file_stays_as_it_was_made(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(around(np.arange(20) + 7, 6))
+    assert matrix.told == "as stored"
+    assert matrix.centred().told == "as stored, less their mean"
+    assert matrix.centred(np.ones(20, np.float32)).told == "as stored, less the earlier graph's mean"
+    assert matrix.centred().made == "as stored"  # a later graph must find its rows made alike, whosever mean
 
 
 def test_zero_rows_are_found_and_more_than_a_fifth_are_refused(matrix_of: Callable[..., Matrix]) -> None:
@@ -76,6 +103,19 @@ def test_a_value_beyond_float16_is_refused_by_video_and_second(
     shards = shard_set({"other": normal(3, 4), "vggish": rows}, dtype="float32")
     with pytest.raises(Refusal, match="'vggish' of video 'video0001_0_10' is not in second 6"):
         write_matrices(shards, ["other", "vggish"], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["shards"]
+
+
+def test_what_is_not_a_number_is_refused_by_video_and_second(
+    shard_set: Callable[..., Shards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packer refuses it too, but shards may be another program's."""
+    rows = normal(3, 4)
+    rows[2, 9, 0] = np.nan
+    monkeypatch.setattr("shards.write.check_features", lambda video, features: None)
+    shards = shard_set({"vggish": rows})
+    with pytest.raises(Refusal, match=r"'vggish' of video 'video0002_0_10' is not in second 9: mend"):
+        write_matrices(shards, ["vggish"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["shards"]
 
 
@@ -104,8 +144,32 @@ def test_another_manifests_rows_are_refused(matrix_of: Callable[..., Matrix], tm
 
 def test_a_file_that_is_no_matrix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(b"\x07")
-    with pytest.raises(Refusal, match="must be a safetensors file"):
+    with pytest.raises(Refusal, match=r"must be a whole safetensors file .* delete it and build the graph again"):
         open_matrix(tmp_path / "m.safetensors", "")
+
+
+@pytest.mark.parametrize("part", [0.5, 0.99])
+def test_a_matrix_that_was_cut_short_is_refused(matrix_of: Callable[..., Matrix], tmp_path: Path, part: float) -> None:
+    digest, path = matrix_of(normal(2, 6).reshape(20, 6)).manifest_digest, tmp_path / "rows.rows.safetensors"
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(Refusal, match=r"whole safetensors file .* 'rows' and 'digests'.* delete it and build"):
+        open_matrix(cut, digest)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [((b"[20, 6]", b"[20, 5]"), "20 rows of width 5 do not fill 240 bytes"),
+     ((b"[20, 16]", b"[16, 20]"), r"20 rows have digests of shape \(16, 20\)")],
+)  # fmt: skip
+def test_a_matrix_whose_header_tells_another_width_is_refused(
+    matrix_of: Callable[..., Matrix], tmp_path: Path, change: tuple[bytes, bytes], found: str
+) -> None:
+    digest, path = matrix_of(normal(2, 6).reshape(20, 6)).manifest_digest, tmp_path / "rows.rows.safetensors"
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(path.read_bytes().replace(*change, 1))
+    with pytest.raises(Refusal, match=rf"{found}.*delete it and build the graph again"):
+        open_matrix(other, digest)
 
 
 def test_exact_copies_have_equal_digests_and_only_they(matrix_of: Callable[..., Matrix]) -> None:

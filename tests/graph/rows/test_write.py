@@ -28,6 +28,18 @@ def test_codes_are_read_back_as_the_values_they_stand_for(shard_set: Callable[..
     assert abs(read.mean()) < 0.05  # … and as values they do not
 
 
+def test_a_row_of_zeros_among_codes_is_a_second_that_is_missing(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    written = codes()
+    written[1, 3:6] = 0
+    matrix = write_matrices(shard_set({"vggish": written}), ["vggish"], tmp_path, DEQUANTISE)["vggish"]
+    assert np.flatnonzero(matrix.zero).tolist() == [13, 14, 15]
+    written[1:3] = 0
+    with pytest.raises(Refusal, match=r"At most 20% .* 50\.0% \(20 of 40\)"):
+        write_matrices(shard_set({"vggish": written}, "padded"), ["vggish"], tmp_path / "padded", DEQUANTISE)
+
+
 def test_values_that_are_no_codes_stay_as_they_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(4, 10, 8)).astype(np.float16)
     matrix = write_matrices(shard_set({"vggish": values}), ["vggish"], tmp_path, DEQUANTISE)["vggish"]
@@ -76,3 +88,15 @@ def test_the_projection_is_the_same_for_a_seed_and_another_for_another(
     )
     np.testing.assert_array_equal(one["resnet152"].rows, same["resnet152"].rows)
     assert not np.array_equal(one["resnet152"].rows, other["resnet152"].rows)
+
+
+def test_what_projection_takes_beyond_float16_is_refused_by_video_and_second(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(70, 10, 2048))
+    rows[66, 4] = 3e4  # finite, but the length of 2,048 of them is 1.4e6
+    shards = shard_set({"resnet152": rows})
+    with pytest.raises(Refusal, match=r"'resnet152' of video 'video0066_0_10' .* second 4: projected from 2048 to 512"):
+        write_matrices(shards, ["resnet152"], tmp_path / "less", RowSettings(project_above=0))
+    whole = write_matrices(shards, ["resnet152"], tmp_path / "whole", RowSettings(project_to=0))
+    assert np.isfinite(whole["resnet152"].rows).all()
