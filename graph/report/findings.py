@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int64
 from graph.modality import Modality
 from graph.positives.chance import Estimate, alone, joint
 from graph.positives.decide import Outcome
-from graph.positives.thresholds import Choice
+from graph.positives.thresholds import Choice, ThresholdSettings
 from graph.report.labels import Labels, labels_of
 from graph.report.largest import largest, named
 from graph.report.purity import purity
@@ -56,16 +56,19 @@ def report(
     seed: int = 0,
     checked: Sequence[str] = (),
     steps: int = STEPS,
+    limits: ThresholdSettings | None = None,
 ) -> Report:
     """The report on an outcome; `keys` of the videos in stored order, `checked` what audits found, as sentences.
 
     `steps` is the number of thresholds of each modality in curves and grid; the grid's cost grows with its square.
+    `limits`, drawn as lines, are those by which thresholds were chosen; None: the default ones.
     """
     sides = outcome.sides
     about = labels_of(keys, labels) if labels else None
     drawn = [samples(side, seed) for side in sides]
     curves, swept = _sweep(outcome, match, seed, steps)
-    facts: dict[str, Any] = _counts(outcome, match)
+    limits = limits or ThresholdSettings()
+    facts = _counts(outcome, match) | {"limits": {"pi0": limits.pi0, "largest": limits.largest}}
     for side, sample, alone_swept in zip(sides, drawn, curves, strict=True):
         facts[side.name] = _side(side, outcome.choices[side.name], keys, sample, alone_swept)
     ways = _ways(outcome, outcome.ids)
@@ -144,8 +147,7 @@ def _side(side: Modality, choice: Choice | None, keys: Sequence[str], sample: Sa
     return {
         "feature": side.matrix.feature,
         "width": side.matrix.width,
-        "made": side.matrix.made,
-        "centred": side.matrix.mean is not None,
+        "made": side.matrix.told,
         "threshold": side.threshold,
         "floor": side.floor,
         "choice": choice and {"reason": choice.reason, "clean": choice.clean, "levels": choice.levels},

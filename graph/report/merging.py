@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from graph.forests.forest import Edges
-from graph.report.shape import Shape
+from graph.report.shape import Shape, ends
 from shards.schema import SECONDS
 
 
@@ -101,10 +101,7 @@ class Growing:
         self.ids: Int32[np.ndarray, " snippet"] = ids.astype(np.int32)
         self.sizes: Int64[np.ndarray, " label"] = np.bincount(ids)
         """Snippets by label; 0 for labels that are no longer in use."""
-        video = np.arange(len(ids), dtype=np.int32) // SECONDS
-        self._low, self._high = np.empty((2, len(self.sizes)), np.int32)
-        self._low[ids[::-1]] = video[::-1]  # of several values for one place the last one stays
-        self._high[ids] = video
+        self._low, self._high = ends(ids)
         self._parent = np.arange(len(self.sizes), dtype=np.int32)
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 
 from graph.report.findings import Report
 from graph.report.tables import batches, built, hubs, largest, purity, refinement, table
-from graph.report.words import Facts
+from graph.report.words import Facts, by, interval, percent
 
 COLOURS = ("--other", "--amber")
 KINDS = {
@@ -45,8 +45,9 @@ def page(report: Report, title: str) -> str:
         "warnings": _warnings(report.warnings),
         "tiles": "".join(_tile(*tile) for tile in _tiles(facts)),
         "positive": POSITIVE[facts["closure"]],
+        "good": percent(facts["limits"]["pi0"]),
         "grid": _grid(facts),
-        "modalities": "".join(_modality(name, facts[name]) for name in ("audio", "visual")),
+        "modalities": "".join(_modality(name, facts[name], facts["limits"]) for name in ("audio", "visual")),
         "refinement": refinement(facts) + "".join(_sizes_figure(way) for way in facts["sizes"]["chosen"]),
         "largest": largest(facts),
         "batches": batches(facts),
@@ -82,11 +83,11 @@ def _tiles(facts: Facts) -> Iterable[tuple[str, str]]:
     reach, batch = facts["reach"], facts["batches"][min(1, len(facts["batches"]) - 1)]
     yield f"{reach['linked_share']:.1%}", "of snippets have a positive in another video"
     for way, numbers in facts["chosen"].items():
-        by, pi0 = "" if way == "joint" else f" ({way})", numbers["pi0"]
-        of = f"of positive pairs look random: π₀{by}, 95% interval {pi0['low']:.2%} to {pi0['high']:.2%}"
-        yield (f"{pi0['value']:.2%}", of) if pi0["pairs"] else ("–", f"π₀{by}: no positive pair of two videos")
-        yield f"{numbers['chained_share']:.2%}", f"of snippets are in the largest component of several videos{by}"
-        yield f"{numbers['components']:,}", f"components{by}, {numbers['singletons']:,} of them single snippets"
+        own, pi0 = by(way), numbers["pi0"]
+        of = f"of positive pairs{own} look random: π₀, 95% interval {interval(pi0)}"
+        yield (f"{pi0['value']:.2%}", of) if pi0["pairs"] else ("–", f"π₀: no positive pair of two videos{own}")
+        yield f"{numbers['chained_share']:.2%}", f"of snippets are in the largest component{own} of several videos"
+        yield f"{numbers['components']:,}", f"components{own}, {numbers['singletons']:,} of them single snippets"
     yield (
         f"{batch['positives']:,.0f}",
         f"positive pairs of two videos expected in a batch of {batch['snippets']:,} snippets",
@@ -135,14 +136,15 @@ def _grid(facts: Facts) -> str:
     )
 
 
-def _modality(name: str, side: Facts) -> str:
+def _modality(name: str, side: Facts, limits: Facts) -> str:
     """One modality: why this threshold, and three charts."""
     reason = side["choice"]["reason"] if side["choice"] else "The threshold was given, not chosen from the data."
     colours = (*COLOURS, f"--{name}")
     kinds = _keys((words, colour, True) for words, colour in zip(KINDS.values(), colours, strict=True))
+    most = {what: f"limit: {percent(limit)}" for what, limit in limits.items()}
     shares = _keys((("linked to another video", f"--{name}", False), ("in the largest component", "--ink", False),
-                    ("alone", "--other", False)))  # fmt: skip
-    pi0 = _keys((("π₀ with its 95% interval", f"--{name}", False), ("2%, what is good", "--alert", False)))
+                    ("alone", "--other", False), (most["largest"], "--alert", False)))  # fmt: skip
+    pi0 = _keys((("π₀ with its 95% interval", f"--{name}", False), (most["pi0"], "--alert", False)))
     figures = (
         ("How similar are snippets?", kinds, "similar"),
         ("Where are the snippets?", shares, "shares"),
@@ -159,8 +161,7 @@ def _modality(name: str, side: Facts) -> str:
 def _levels(levels: Sequence[Facts]) -> str:
     rows = [
         [f"{level['threshold']:.4f}", f"{level['pi0']['value']:.2%}",
-         f"{level['pi0']['low']:.2%} to {level['pi0']['high']:.2%}", f"{level['largest']:.2%}",
-         f"{level['linked']:.1%}", f"{level['components']:,}"]
+         interval(level["pi0"]), f"{level['largest']:.2%}", f"{level['linked']:.1%}", f"{level['components']:,}"]
         for level in levels
     ]  # fmt: skip
     heads = ["threshold", "π₀", "95% interval", "largest component", "linked to another video", "components"]
@@ -170,9 +171,8 @@ def _levels(levels: Sequence[Facts]) -> str:
 
 def _sizes_figure(way: str) -> str:
     keys = _keys((("before refinement", "--other", True), ("the positives", "--visual", True)))
-    by = "" if way == "joint" else f", {way}"
     return (
-        f"<figure><h3>Share of snippets by the size of their component{by}</h3>{keys}"
+        f"<figure><h3>Share of snippets in components{by(way)} of each size</h3>{keys}"
         f'<div data-chart="sizes" data-source="sizes_{way}"></div></figure>'
     )
 
@@ -201,7 +201,7 @@ def _data(report: Report) -> Facts:
         shares = {when: [count / facts["snippets"] for count in counts] for when, counts in both.items()}
         charts[f"sizes_{way}"] = {"from": facts["sizes"]["from"], **shares}
     place = report.grid and report.grid.place(facts["audio"]["threshold"], facts["visual"]["threshold"])
-    return {"charts": charts, "grid": facts["grid"] and facts["grid"] | {"chosen": place}}
+    return {"charts": charts, "limits": facts["limits"], "grid": facts["grid"] and facts["grid"] | {"chosen": place}}
 
 
 def _histogram(name: str, drawn: dict[str, Any]) -> Facts:

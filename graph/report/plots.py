@@ -11,16 +11,13 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from graph.positives.thresholds import ThresholdSettings
 from graph.report.findings import Report
 from graph.report.samples import Samples
 from graph.report.sweep import Curve, Grid
-from graph.report.words import Facts
+from graph.report.words import Facts, by, percent
 
 COLOURS = {"audio": "#d1603d", "visual": "#2f6690"}
 INK, SOFT, ALERT = "#22303c", "#8a97a3", "#b3261e"
-LIMITS = ThresholdSettings()
-"""The limits that are drawn as dotted lines: the default ones."""
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -54,8 +51,8 @@ def draw(report: Report, title: str) -> Figure:
         for column, name in ((slice(3), "audio"), (slice(3, 6), "visual")):
             drawn, alone = report.drawn[column.stop // 3 - 1], report.curves[column.stop // 3 - 1]
             _similarities(figure.add_subplot(rows[0, column]), name, facts[name], drawn)
-            _shares(figure.add_subplot(rows[1, column]), name, facts[name], alone, facts["snippets"])
-            _pi0(figure.add_subplot(rows[2, column]), name, facts[name], alone)
+            _shares(figure.add_subplot(rows[1, column]), name, facts, alone)
+            _pi0(figure.add_subplot(rows[2, column]), name, facts, alone)
         if report.grid:
             chosen = report.grid.place(facts["audio"]["threshold"], facts["visual"]["threshold"])
             for place, (metric, words, colours) in enumerate(GRIDS):
@@ -89,16 +86,16 @@ def _similarities(axes: Axes, name: str, side: Facts, sample: Samples) -> None:
     axes.legend(loc="upper left")
 
 
-def _shares(axes: Axes, name: str, side: Facts, alone: Curve, snippets: int) -> None:
+def _shares(axes: Axes, name: str, facts: Facts, alone: Curve) -> None:
     lines = (
         ("linked to another video", alone.values("linked_share"), COLOURS[name], "-"),
         ("in the largest component", alone.values("largest_share"), INK, "-"),
-        ("alone", alone.values("singletons") / snippets, SOFT, "--"),
+        ("alone", alone.values("singletons") / facts["snippets"], SOFT, "--"),
     )
     for label, values, colour, style in lines:
         axes.plot(alone.thresholds, values, style, color=colour, label=label, linewidth=1.8)
-    _limit(axes, LIMITS.largest)
-    _mark(axes, side["threshold"])
+    _limit(axes, facts["limits"]["largest"])
+    _mark(axes, facts[name]["threshold"])
     axes.set_title(f"{name.capitalize()} alone: where are snippets at each threshold?", pad=24)
     axes.set(xlabel="threshold (cosine)", ylabel="share of snippets", ylim=(-0.02, 1.1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -106,13 +103,13 @@ def _shares(axes: Axes, name: str, side: Facts, alone: Curve, snippets: int) -> 
     legend.set_in_layout(False)  # above the plot, beside nothing: it must not make the plot narrower
 
 
-def _pi0(axes: Axes, name: str, side: Facts, alone: Curve) -> None:
+def _pi0(axes: Axes, name: str, facts: Facts, alone: Curve) -> None:
     """π0 of the sweep with its interval, and of the levels that a choice looked at, with theirs."""
     values, low, high = (alone.values(part) for part in ("pi0", "pi0_low", "pi0_high"))
     axes.plot(alone.thresholds, values, color=COLOURS[name], linewidth=1.8, label="the sweep, with its 95% interval")
     axes.fill_between(alone.thresholds, low, high, color=COLOURS[name], alpha=0.2, linewidth=0)
-    levels = side["choice"]["levels"] if side["choice"] else []
-    if levels:
+    choice, limit = facts[name]["choice"], facts["limits"]["pi0"]
+    if levels := choice["levels"] if choice else []:
         middle = np.array([level["pi0"]["value"] for level in levels])
         ends = np.array([[level["pi0"]["low"], level["pi0"]["high"]] for level in levels])
         reach = np.abs(ends - middle[:, None]).T
@@ -121,11 +118,11 @@ def _pi0(axes: Axes, name: str, side: Facts, alone: Curve) -> None:
             places, middle, reach, fmt="o", markersize=3.5, color=INK, linewidth=1, label="looked at to choose"
         )
     axes.set_yscale("function", functions=(lambda share: np.sqrt(np.maximum(share, 0)), np.square))
-    axes.yaxis.set_major_locator(FixedLocator([0, 0.02, 0.1, 0.25, 0.5, 1]))
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.1, 0.25, 0.5, 1]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _limit(axes, LIMITS.pi0)
-    _mark(axes, side["threshold"])
+    _limit(axes, limit)
+    _mark(axes, facts[name]["threshold"])
     axes.set(xlabel="threshold (cosine)", ylabel="π₀ (square-root scale)", ylim=(0, 1.05))
     axes.set_title(f"{name.capitalize()} alone: how many positives look random?", pad=24)
     legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 0.985), ncols=2, columnspacing=1, handlelength=1.4)
@@ -168,15 +165,15 @@ def _sizes(axes: Axes, facts: Facts, way: str) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.grid(False)
-    by = "" if way == "joint" else f" ({way})"
-    axes.set_title(f"At the chosen thresholds: component sizes{by}", pad=24)
+    axes.set_title(f"At the chosen thresholds: component sizes{by(way)}", pad=24)
     axes.set(xlabel="snippets in the component, from this many to below the next", ylabel="share of all snippets")
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.985), ncols=2, columnspacing=1, handlelength=1.4)
 
 
 def _limit(axes: Axes, share: float) -> None:
+    """The most that an automatic choice allows."""
     axes.axhline(share, color=ALERT, linewidth=0.8, linestyle=":")
-    axes.annotate(f"{share:.0%}", (1, share), xycoords=("axes fraction", "data"), color=ALERT, xytext=(3, -3),
+    axes.annotate(percent(share), (1, share), xycoords=("axes fraction", "data"), color=ALERT, xytext=(3, -3),
                   textcoords="offset points")  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int32
 
 from shards.schema import SECONDS
 
@@ -63,10 +63,8 @@ class Shape:
 def shape(ids: Int[np.ndarray, " snippet"]) -> Shape:
     """The numbers of a labelling, ids 0, 1, 2, … without gaps; snippet `n` is second `n % 10` of video `n // 10`."""
     sizes = np.bincount(ids)
-    videos = len(ids) // SECONDS
-    seconds = ids.reshape(videos, SECONDS)
-    members = np.unique(ids * videos + np.arange(len(ids)) // SECONDS)
-    linked = sizes * (np.bincount(members // videos) > 1)
+    low, high = ends(ids)
+    linked, seconds = sizes * (low != high), ids.reshape(-1, SECONDS)
     largest = [*np.sort(sizes)[::-1][:2].tolist(), 0]
     return Shape.of(
         snippets=len(ids),
@@ -78,6 +76,15 @@ def shape(ids: Int[np.ndarray, " snippet"]) -> Shape:
         same=int((sizes**2).sum()),
         within=[int((seconds[:, gap:] == seconds[:, :-gap]).sum()) for gap in range(1, SECONDS)],
     )
+
+
+def ends(ids: Int[np.ndarray, " snippet"]) -> tuple[Int32[np.ndarray, " label"], Int32[np.ndarray, " label"]]:
+    """The first and the last video of each component, ids 0, 1, 2, … without gaps."""
+    videos = np.arange(len(ids), dtype=np.int32) // SECONDS
+    low, high = np.full(ids.max() + 1, len(ids), np.int32), np.zeros(ids.max() + 1, np.int32)
+    np.minimum.at(low, ids, videos)
+    np.maximum.at(high, ids, videos)
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,5 @@ def reach(ids: Int[np.ndarray, "snippet way"]) -> Reach:
 
 def _linked(ids: Int[np.ndarray, " snippet"]) -> Bool[np.ndarray, " snippet"]:
     """Which snippets' components span several videos."""
-    videos = np.arange(len(ids)) // SECONDS
-    low, high = np.empty((2, ids.max() + 1), np.int64)
-    low[ids[::-1]], high[ids] = videos[::-1], videos  # of several values for one place the last one stays
+    low, high = ends(ids)
     return (low != high)[ids]

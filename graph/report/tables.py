@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from graph.report.words import Facts
+from graph.report.words import Facts, by, interval, saturated
 
 NAMED = 60
 """Hubs that the page names, at most."""
@@ -36,8 +36,8 @@ def refinement(facts: Facts) -> str:
     ]
     stages = [("plain closure", "literal")] + ([("refined", "chosen")] if facts["rounds"] else [])
     rows = [
-        [f"{stage}{_by(way)}", f"{own['components']:,}", f"{own['singletons']:,}", f"{own['chained_share']:.2%}",
-         *_interval(own["pi0"]), f"{own['linked_share']:.1%}", f"{own['adjacent_recall']:.1%}"]
+        [f"{stage}{by(way)}", f"{own['components']:,}", f"{own['singletons']:,}", f"{own['chained_share']:.2%}",
+         *_estimate(own["pi0"]), f"{own['linked_share']:.1%}", f"{own['adjacent_recall']:.1%}"]
         for stage, when in stages
         for way, own in facts[when].items()
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def refinement(facts: Facts) -> str:
         return "<p>No component was split: the positives are those of the plain closure.</p>" + told
     rounds = [
         [each["way"], each["by"], f"{each['tested']:,}", f"{each['failed']:,}", f"{each['snippets']:,}",
-         *_interval(each["pi0"])]
+         *_estimate(each["pi0"])]
         for each in facts["rounds"]
     ]  # fmt: skip
     heads = [
@@ -129,10 +129,10 @@ def built(facts: Facts) -> str:
     told = {
         "feature": lambda side: side["feature"],
         "numbers a snippet": lambda side: str(side["width"]),
-        "made": lambda side: side["made"] + (", less their mean" if side["centred"] else ""),
+        "made": lambda side: side["made"],
         "searched by": lambda side: side["engine"],
         "exactness": lambda side: f"exact from {side['floor']:g} up" if side["exact"] else "APPROXIMATE",
-        "compared exhaustively": lambda side: f"{side['saturated_share']:.1%} of the snippets",
+        "saturated lists": saturated,
         "edges of the forest": lambda side: f"{side['forest_edges']:,}",
         "all-zero rows": lambda side: f"{side['zero_rows']:,}",
         "exact copies": lambda side: f"{side['copies']:,}",
@@ -156,9 +156,5 @@ def hubs(facts: Facts) -> str:
     return "".join(parts)
 
 
-def _interval(pi0: Facts) -> tuple[str, str]:
-    return (f"{pi0['value']:.2%}", f"{pi0['low']:.2%} to {pi0['high']:.2%}") if pi0["pairs"] else ("–", "no pair")
-
-
-def _by(way: str) -> str:
-    return "" if way == "joint" else f", {way}"
+def _estimate(pi0: Facts) -> tuple[str, str]:
+    return (f"{pi0['value']:.2%}", interval(pi0)) if pi0["pairs"] else ("–", "no pair")

@@ -44,7 +44,7 @@ def warnings(facts: Facts, given: Sequence[str]) -> list[str]:
 def shape_words(numbers: Facts) -> str:
     """A labelling in words."""
     pi0 = numbers["pi0"]
-    random = f"π0 is {_interval(pi0)}" if pi0["pairs"] else "no pair of two videos shares one"
+    random = f"π0 is {_estimate(pi0)}" if pi0["pairs"] else "no pair of two videos shares one"
     return (
         f"{numbers['components']:,} components, {numbers['singletons']:,} of them single snippets; the largest holds "
         f"{numbers['largest_share']:.1%} of all snippets, the largest of several videos "
@@ -55,11 +55,10 @@ def shape_words(numbers: Facts) -> str:
 
 def _side(name: str, side: Facts) -> list[str]:
     title = name.capitalize()
-    centred = ", less their mean" if side["centred"] else ""
     hubs = "which keep their edges" if side["hubs_keep_edges"] else "which get no edges"
     reason = side["choice"]["reason"] if side["choice"] else f"Threshold {side['threshold']:g}, which you gave."
     return [
-        f"{title}: {side['feature']}, {side['width']} numbers a snippet, {side['made']}{centred}. {reason}",
+        f"{title}: {side['feature']}, {side['width']} numbers a snippet, {side['made']}. {reason}",
         f"{title}: {_search(side)} {side['zero_rows']:,} all-zero rows (no edges), {side['copies']:,} exact copies, "
         f"{side['hubs']:,} hubs{f' ({hubs})' if side['hubs'] else ''}.",
     ]
@@ -67,25 +66,30 @@ def _side(name: str, side: Facts) -> list[str]:
 
 def _search(side: Facts) -> str:
     if not side["exact"]:
-        return (
-            f"searched by {side['engine']}, {side['saturated_share']:.1%} of the snippets compared exhaustively, "
-            "APPROXIMATE: links may be missing at any threshold."
-        )
-    return (
-        f"searched by {side['engine']}, {side['saturated_share']:.1%} of the snippets compared exhaustively: exact at "
-        f"every threshold from {side['floor']:g} up{', for the graph without hubs' if side['hubs'] else ''}."
-    )
+        lists = f"; {saturated(side)}" if side["saturated_share"] else ""
+        return f"searched by {side['engine']}, APPROXIMATE: links may be missing at any threshold{lists}."
+    without = ", for the graph without hubs" if side["hubs"] and not side["hubs_keep_edges"] else ""
+    lists = f" ({saturated(side)})" if side["saturated_share"] else ""
+    return f"searched by {side['engine']}: exact at every threshold from {side['floor']:g} up{without}{lists}."
+
+
+def saturated(side: Facts) -> str:
+    """How many of a modality's lists are saturated, and how what they leave out is known."""
+    if not side["saturated_share"]:
+        return "none"
+    known = "was found by comparing every pair" if side["exact"] else "is not known"
+    return f"{side['saturated_share']:.1%} of the lists are saturated: what they leave out {known}"
 
 
 def _positives(facts: Facts) -> list[str]:
     rule = f"similar in {facts['match']} of the two" if facts["closure"] == "joint" else "each modality by itself"
     found = []
     for way, numbers in facts["literal"].items():
-        found.append(f"Literal closure{_by(way)} ({rule}): {shape_words(numbers)}.")
+        found.append(f"Literal closure{by(way)} ({rule}): {shape_words(numbers)}.")
     for way, numbers in facts["chosen"].items():
         rounds = sum(each["way"] == way for each in facts["rounds"])
         if rounds:
-            found.append(f"Refined{_by(way)} in {rounds} rounds: {shape_words(numbers)}.")
+            found.append(f"Refined{by(way)} in {rounds} rounds: {shape_words(numbers)}.")
     if not facts["rounds"]:
         found.append("No component was split: these are the positives.")
     return found
@@ -106,7 +110,7 @@ def _batches(facts: Facts) -> str:
 
 def _purity(facts: Facts) -> list[str]:
     return [
-        f"Labels{_by(way)}: of {numbers['pairs']:,} positive pairs of two labelled videos {numbers['sharing']:.1%} "
+        f"Labels{by(way)}: of {numbers['pairs']:,} positive pairs of two labelled videos {numbers['sharing']:.1%} "
         f"share a label, of random pairs {numbers['random']:.1%}; mean purity of {numbers['components']:,} components "
         f"{numbers['mean']:.1%} ({numbers['weighted']:.1%} by snippets); {numbers['unlabelled']:,} of "
         f"{facts['videos']:,} videos have no label and are left out."
@@ -114,9 +118,20 @@ def _purity(facts: Facts) -> list[str]:
     ]
 
 
-def _by(way: str) -> str:
+def by(way: str) -> str:
+    """What sets a way to be positive apart from the other, after a noun; nothing where there is one."""
     return "" if way == "joint" else f" by {way}"
 
 
-def _interval(share: Facts) -> str:
-    return f"{share['value']:.2%} (95%: {share['low']:.2%} to {share['high']:.2%}, {share['pairs']:,} pairs)"
+def percent(share: float) -> str:
+    """A limit: 2%, 2.5%."""
+    return f"{100 * share:.3g}%"
+
+
+def interval(share: Facts) -> str:
+    """The 95% interval of an estimated share."""
+    return f"{share['low']:.2%} to {share['high']:.2%}"
+
+
+def _estimate(share: Facts) -> str:
+    return f"{share['value']:.2%} (95%: {interval(share)}, {share['pairs']:,} pairs)"

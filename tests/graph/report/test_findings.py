@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from graph.report.findings import report
+from graph.report.page import page
 from graph.report.shape import shape
 
 KEYS = [f"video{number}_0_10" for number in range(40)]
@@ -51,9 +52,7 @@ def test_the_sentences_tell_thresholds_rows_search_and_what_the_plain_rule_would
     for choice in outcome.choices.values():
         assert choice.reason in told
     assert "Audio: feature_audio, 24 numbers a snippet, as stored." in told
-    assert (
-        "searched by blocks, 0.0% of the snippets compared exhaustively: exact at every threshold from 0.6 up." in told
-    )
+    assert "searched by blocks: exact at every threshold from 0.6 up. 0 all-zero rows" in told
     assert "Audit: all is well." in told
     assert "Literal closure (similar in any of the two)" in told
     assert "Expected positive pairs of two videos in a random batch" in told
@@ -91,6 +90,45 @@ def test_what_is_approximate_and_hubs_that_keep_edges_are_warnings(world: Callab
     kept = report(replace(outcome, sides=barred), KEYS, "any", steps=4)
     assert not any("hubs" in warning for warning in kept.warnings)
     assert any("12 hubs (which get no edges)" in line for line in kept.lines)
+
+
+@pytest.mark.parametrize("hubs", [0, 12])
+@pytest.mark.parametrize("edges", [False, True])
+def test_exactness_is_told_of_the_graph_without_hubs_only_where_hubs_got_no_edges(
+    world: Callable, hubs: int, edges: bool
+) -> None:
+    outcome = world(threshold=0.9)
+    marked = np.arange(400) < hubs
+    sides = [replace(side, hubs=marked, without=marked & (not edges)) for side in outcome.sides]
+    found = report(replace(outcome, sides=tuple(sides)), KEYS, "any", steps=4)
+    told = "exact at every threshold from 0.6 up, for the graph without hubs."
+    assert sum(told in line for line in found.lines) == (2 if hubs and not edges else 0)
+
+
+def test_what_saturated_lists_leave_out_is_known_where_the_search_is_exact(world: Callable) -> None:
+    outcome = world(threshold=0.9)
+    audio, visual = (replace(side, saturated=np.arange(400) < 100) for side in outcome.sides)
+    found = report(replace(outcome, sides=(audio, replace(visual, engine="hnsw", exact=False))), KEYS, "any", steps=4)
+    told = "\n".join(found.lines)
+    assert "from 0.6 up (25.0% of the lists are saturated: what they leave out was found by comparing every" in told
+    assert "at any threshold; 25.0% of the lists are saturated: what they leave out is not known." in told
+
+
+def test_whose_mean_the_rows_are_less_is_told_once(world: Callable) -> None:
+    outcome = world(threshold=0.9)
+    audio, visual = outcome.sides
+    centred = (
+        replace(audio, matrix=audio.matrix.centred()),
+        replace(visual, matrix=visual.matrix.centred(np.full(32, 0.1, np.float32))),
+    )
+    found = report(replace(outcome, sides=centred), KEYS, "any", steps=4)
+    assert found.facts["audio"]["made"] == "as stored, less their mean"
+    told = "\n".join(found.lines)
+    assert "24 numbers a snippet, as stored, less their mean. Threshold" in told
+    assert "32 numbers a snippet, as stored, less the earlier graph's mean. Threshold" in told
+    made = page(found, "A graph").split("How it was built")[1].split("All findings")[0]
+    assert ">as stored, less their mean</td>" in made
+    assert made.count("less") == 2
 
 
 def test_next_to_no_links_between_videos_are_a_warning(world: Callable) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graph.positives.thresholds import ThresholdSettings
 from graph.report.findings import Report, report
 from graph.report.page import page, write
 
@@ -91,6 +92,21 @@ def test_the_data_are_the_reports_and_cannot_end_their_script(found: Report) -> 
     assert all(0.9 < sum(kind["shares"]) <= 1.001 for kind in kinds)
 
 
+@pytest.mark.parametrize(
+    ("limits", "told"), [(None, ("2%", "5%")), (ThresholdSettings(pi0=0.035, largest=0.2), ("3.5%", "20%"))]
+)
+def test_the_limits_are_those_of_the_choice(
+    world: Callable, limits: ThresholdSettings | None, told: tuple[str, str]
+) -> None:
+    html = page(report(world(threshold=0.8), KEYS, "any", steps=4, limits=limits), "A graph")
+    reader = read(html)
+    limit = limits or ThresholdSettings()
+    assert json.loads(reader.scripts[0])["limits"] == {"pi0": limit.pi0, "largest": limit.largest}
+    keys = [text for text in reader.texts if text.startswith("limit: ")]
+    assert keys == [f"limit: {told[1]}", f"limit: {told[0]}"] * 2
+    assert f"Good is {told[0]} or less." in html
+
+
 def test_every_chart_that_the_page_asks_for_has_data(found: Report) -> None:
     reader = read(page(found, "A graph"))
     data = json.loads(reader.scripts[0])["charts"]
@@ -115,7 +131,7 @@ def test_the_page_tells_what_the_words_mean_the_warnings_and_the_findings(found:
 
 def test_both_ways_of_two_are_shown(world: Callable) -> None:
     told = "".join(read(page(report(world("any", "per_modality"), KEYS, "any", steps=4), "A graph")).texts)
-    for words in ("By audio", "By visual", "π₀ (visual)", "share an audio component or a visual component"):
+    for words in ("By audio", "By visual", "components by visual", "share an audio component or a visual component"):
         assert words in told
     assert "Where labels are known" not in told
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from graph.positives.thresholds import ThresholdSettings
 from graph.report.findings import report
 from graph.report.plots import draw
 
@@ -42,3 +43,13 @@ def test_the_levels_that_were_looked_at_are_drawn_and_the_grid_is_the_sweeps(wor
     (linked,) = titled(figure.axes, "share linked")
     assert found.grid is not None
     np.testing.assert_allclose(linked.images[0].get_array(), found.grid.values("linked_share").T)
+
+
+def test_the_limits_that_are_drawn_are_those_of_the_choice(world: Callable) -> None:
+    found = report(world(threshold=0.8), KEYS, "any", steps=5, limits=ThresholdSettings(pi0=0.035, largest=0.2))
+    figure = draw(found, "A graph")
+    for words, limit, told in (("where are snippets", 0.2, "20%"), ("how many positives", 0.035, "3.5%")):
+        for axes in titled(figure.axes, words):
+            (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+            assert list(line.get_ydata()) == [limit, limit]
+            assert told in [text.get_text() for text in axes.texts]
