@@ -77,7 +77,7 @@ def _lead(config: Config, shards: Shards, world: World, ranks: Ranks, plan: dict
         )
         checked = checks(outcome, config.match, config.scope, config.seed, config.audit_snippets)
         sentences = [each.sentence() for each in checked]
-        found = report(outcome, shards.keys, config.match, labels, config.seed, sentences, config.steps)
+        found = report(outcome, shards.keys, config.match, labels, config.seed, sentences, config.steps, config.choice)
         _write(config, shards, outcome, found, unfinished.result)
         _record(record, found, unfinished.result)
     for line in found.lines:
