@@ -3,16 +3,19 @@
 Each modality is looked at alone, on its own components, hubs left out and nothing refined yet. Going down from the
 highest level, components grow and chains appear: π0 (`graph.positives.chance`) and the largest component rise, and the
 walk stops at the first level that breaks a limit. What lies below it is not looked at: from there up is what counts.
+
+Levels lie midway between two neighbouring similarities of the forest, so that the last bits of a product (of another
+processor, or on a GPU) do not decide what a level joins.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 from pydantic import Field
 
 from graph.forests.forest import components
-from graph.forests.saturated import HIGHEST
+from graph.forests.saturated import HIGHEST, MARGIN
 from graph.modality import Modality
 from graph.positives.chance import Chance, Crossing, Estimate, alone, doubled
 from launch.progress import track
@@ -102,13 +105,26 @@ def level(side: Modality, threshold: float, chance: Chance, pairs: int, seed: in
     return Level(threshold, int(ids.max(initial=-1)) + 1, linked, crossing.largest, doubled(below, len(first)))
 
 
-def _levels(side: Modality, count: int) -> Float32[np.ndarray, " level"]:
-    """Rising, from the floor: half of them evenly spaced, half where the edges between two videos are."""
-    edges = side.forest.edges
-    between = edges.similarity[edges.first // SECONDS != edges.second // SECONDS]
-    dense = np.quantile(between, np.linspace(0, 1, count - count // 2), method="lower")
-    even = np.linspace(side.floor, HIGHEST, count // 2, dtype=np.float32)
-    return np.unique(np.clip(np.concatenate([even, dense]).astype(np.float32), np.float32(side.floor), HIGHEST))
+def _levels(side: Modality, count: int) -> Float[np.ndarray, " level"]:
+    """Rising, at most `count` from the floor up: half meant evenly, half where the edges between two videos are.
+
+    Every level but the floor is moved into a gap between neighbouring similarities of the forest, of those nearer to it
+    than to another level: the nearest gap of two MARGINs or more, else the widest. Levels without a gap are left out.
+    """
+    edges, floor = side.forest.edges, float(side.floor)
+    between = edges.similarity[edges.first // SECONDS != edges.second // SECONDS].astype(float)
+    dense = np.quantile(between, np.linspace(0, 1, count - count // 2))
+    even = np.linspace(floor, HIGHEST, count // 2)[1:]
+    meant = np.unique(np.clip(np.concatenate([even, dense]), floor, HIGHEST))
+    value = np.unique(np.append(edges.similarity.astype(float), floor))
+    below, above = value, np.append(value[1:], 1.0)
+    middle = np.minimum((below + above) / 2, HIGHEST)
+    wide, gap = above - below >= 2 * MARGIN, np.flatnonzero(below < HIGHEST)
+    nearest = np.searchsorted((meant[1:] + meant[:-1]) / 2, middle)
+    cost = np.where(wide, np.abs(middle - meant[nearest]), below - above)
+    order = gap[np.lexsort((cost[gap], ~wide[gap], nearest[gap]))]
+    best = order[np.diff(nearest[order], prepend=-1) != 0]
+    return np.unique(np.append(middle[best], floor))
 
 
 def _chosen(side: Modality, looked: list[Level], settings: ThresholdSettings) -> Choice:
