@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Int64
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -125,6 +125,11 @@ def components(nodes: int, cuts: Iterable[Edges]) -> Int[np.ndarray, " snippet"]
     ones = np.ones(len(edges), np.int8)
     graph = csr_array((ones, (edges.first, edges.second)), shape=(nodes, nodes))
     _, labels = connected_components(graph, directed=False)
+    return numbered(labels)
+
+
+def numbered(labels: Int[np.ndarray, " snippet"]) -> Int64[np.ndarray, " snippet"]:
+    """The same parts of the snippets, numbered 0, 1, 2, … by first appearance."""
     _, first, dense = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -167,24 +167,6 @@ def pi0(ids: Int64[np.ndarray, " snippet"], unlike: Unlike, pairs: int, seed: in
     return doubled(int(unlike(first, second).sum()), len(first))
 
 
-def pi0_alone(
-    ids: Int64[np.ndarray, " snippet"], side: Modality, chance: Chance, pairs: int = 20_000, seed: int = 0
-) -> Estimate:
-    """π0 of components by one modality's cosines; meant for the components of that modality's own edges."""
-    return pi0(ids, alone(side, chance), pairs, seed)
-
-
-def pi0_joint(
-    ids: Int64[np.ndarray, " snippet"],
-    sides: Sequence[Modality],
-    chances: Sequence[Chance],
-    pairs: int = 20_000,
-    seed: int = 0,
-) -> Estimate:
-    """π0 of components by all modalities' ranks; meant for the components of their edges joined."""
-    return pi0(ids, joint(sides, chances), pairs, seed)
-
-
 def doubled(below: int, pairs: int) -> Estimate:
     """π0 where `below` of `pairs` pairs lie below the median."""
     low = betaincinv(below, pairs - below + 1, 0.025) if below else 0.0

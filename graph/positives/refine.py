@@ -26,7 +26,7 @@ from jaxtyping import Bool, Int, Int64
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from graph.forests.forest import Edges
+from graph.forests.forest import Edges, numbered
 from graph.positives.chance import Crossing, Estimate, Unlike, pi0
 from graph.positives.propagation import groups
 from graph.positives.thresholds import ThresholdSettings
@@ -90,7 +90,7 @@ def refine(
         tested, failed = _failed(ids, failed, unlike, settings, seed + len(rounds))
         failing = len(np.unique(ids[failed]))
         if not failing or len(rounds) == ROUNDS:
-            return Refined(_numbered(ids), tuple(rounds), failing)
+            return Refined(numbered(ids), tuple(rounds), failing)
         by = plan[len(rounds)] if len(rounds) < len(plan) else "stronger votes"
         layers = [layer.where(failed[layer.first] & (ids[layer.first] == ids[layer.second])) for layer in layers]
         if by == "stronger votes":
@@ -194,11 +194,3 @@ def _votes(members: Int64[np.ndarray, " member"], snippets: int, layers: Sequenc
         part.data[:] = 1
         parts.append(part)
     return reduce(add, parts)
-
-
-def _numbered(ids: Int64[np.ndarray, " snippet"]) -> Int64[np.ndarray, " snippet"]:
-    """The same components, numbered 0, 1, 2, … by first appearance."""
-    _, first, dense = np.unique(ids, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[dense]

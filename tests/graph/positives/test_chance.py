@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from graph.positives.chance import Chance, Crossing, doubled, pi0_alone, pi0_joint, same_component_pairs
+from graph.positives.chance import Chance, Crossing, alone, doubled, joint, pi0, same_component_pairs
 from shards.schema import SECONDS
 
 
@@ -84,11 +84,8 @@ def test_pi0_is_the_planted_share_of_unlike_pairs_in_one_modality_and_in_two(sid
     first, second = same_component_pairs(ids, 10**6, random)
     truth = float((together[first] != together[second]).mean())
     chances = [Chance.drawn(side, 20_000, 0) for side in sides]
-    for found in (
-        pi0_alone(ids, sides[0], chances[0], 20_000, 0),
-        pi0_alone(ids, sides[1], chances[1], 20_000, 0),
-        pi0_joint(ids, sides, chances, 20_000, 0),
-    ):
+    for unlike in (alone(sides[0], chances[0]), alone(sides[1], chances[1]), joint(sides, chances)):
+        found = pi0(ids, unlike, 20_000, 0)
         assert found.value == pytest.approx(truth, abs=0.06)
         assert found.low <= found.value <= found.high
         assert found.pairs == min(20_000, len(first))
@@ -103,9 +100,10 @@ def test_silence_alike_gives_no_rank_and_the_other_modality_judges_alone(side_of
     audio, visual = side_of(silence, without=without), side_of(pictures)
     chances = [Chance.drawn(side, 20_000, 0) for side in (audio, visual)]
     ids = np.where(without, 0, np.arange(1, 201))  # all that is silent in one component
-    assert pi0_joint(ids, [audio, visual], chances).value == pytest.approx(1, abs=0.1)
+    assert pi0(ids, joint([audio, visual], chances), 20_000, 0).value == pytest.approx(1, abs=0.1)
     heard = side_of(silence)
-    assert pi0_joint(ids, [heard, visual], [Chance.drawn(heard, 20_000, 0), chances[1]]).value < 0.1
+    hearing = joint([heard, visual], [Chance.drawn(heard, 20_000, 0), chances[1]])
+    assert pi0(ids, hearing, 20_000, 0).value < 0.1
 
 
 def test_a_pair_that_no_modality_can_judge_is_unlike(side_of: Callable) -> None:
@@ -114,13 +112,13 @@ def test_a_pair_that_no_modality_can_judge_is_unlike(side_of: Callable) -> None:
     sides = [side_of(rows, without=half), side_of(rows, without=~half)]
     chances = [Chance.drawn(side, 100, 0) for side in sides]
     ids = np.repeat([0, 1, 0, 2], SECONDS)
-    assert pi0_joint(ids, sides, chances).value == 1.0
+    assert pi0(ids, joint(sides, chances), 20_000, 0).value == 1.0
 
 
 def test_without_a_pair_of_two_videos_nothing_is_known(side_of: Callable) -> None:
     side = side_of(np.eye(20))
     chance = Chance.drawn(side, 100, 0)
-    found = pi0_alone(np.arange(20), side, chance)
+    found = pi0(np.arange(20), alone(side, chance), 20_000, 0)
     assert (found.value, found.low, found.high, found.pairs) == (0.0, 0.0, 1.0, 0)
     one = side_of(np.eye(10))
     assert len(Chance.drawn(one, 100, 0).cosines) == 0
