@@ -86,13 +86,14 @@ def largest(facts: Facts) -> str:
 
 
 def _component(found: Facts, labelled: bool) -> list[str]:
+    """The cells of one component, a name to a line: a key with a hyphen must not break there."""
     bridge = found["bridge"]
     cosines = ", ".join(f"{name} {value:.3f}" for name, value in bridge["cosines"].items()) if bridge else ""
-    held = f"{cosines}: {bridge['first']} – {bridge['second']}" if bridge else "no edge inside"
+    held = f"{cosines}:\n{bridge['first']}\n{bridge['second']}" if bridge else "no edge inside"
     parts = " + ".join(f"{part:,}" for part in bridge["parts"]) if bridge else "–"
-    labels = [", ".join(f"{label} {share:.0%}" for label, share in found["labels"].items())] if labelled else []
+    labels = ["\n".join(f"{label} {share:.0%}" for label, share in found["labels"].items())] if labelled else []
     medians = [f"{value:.3f}" for value in found["medians"].values()]
-    examples = ", ".join(found["examples"])
+    examples = "\n".join(found["examples"])
     return [f"{found['snippets']:,}", f"{found['videos']:,}", *medians, held, parts, examples, *labels]
 
 

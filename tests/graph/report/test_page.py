@@ -142,3 +142,12 @@ def test_where_both_must_match_there_is_no_grid(world: Callable, tmp_path: Path)
     assert ("id", "grid") not in reader.attributes
     assert json.loads(reader.scripts[0])["grid"] is None
     assert "there is no grid" in "".join(reader.texts)
+
+
+def test_names_in_the_table_of_components_stand_a_line_each(world: Callable) -> None:
+    found = report(world(threshold=0.8), [f"a-{number}-b_0_10" for number in range(40)], "any", steps=4)
+    first = found.facts["largest"]["joint"][0]
+    html = page(found, "A graph")
+    assert ".long td { white-space: pre; }" in html
+    for names in (first["examples"], [first["bridge"]["first"], first["bridge"]["second"]]):
+        assert "\n".join(names) in "".join(read(html).texts)
