@@ -1,8 +1,8 @@
 """python -m launch graph --shards DIR --out DIR [--base EARLIER] [--closure per_modality] [--job.processes 2]
 
-Shards → `forest_{audio,visual}.parquet`, `neighbours_{audio,visual}.safetensors`, `components.safetensors`,
-`groups.npy`, `rows.safetensors`, and a report (`report.{html,png,json}`), sealed by `graph.json`. A build that was
-killed goes on where it was when it is started again.
+Shards → `forest_{audio,visual}.parquet` (and `forest_both.parquet` for match "all"), `components.safetensors`,
+`neighbours_{audio,visual}.safetensors`, `groups.npy`, `rows.safetensors`, and a report (`report.{html,png,json}`),
+sealed by `graph.json`. A build that was killed goes on where it was when it is started again.
 """
 
 import json
@@ -127,15 +127,16 @@ def _plan(config: Config, shards: Shards, ranks: Ranks) -> dict[str, str]:
 
 def _write(config: Config, shards: Shards, outcome: Outcome, found: Report, folder: Path) -> None:
     """All files of the graph, the seal last."""
-    digest = shards.manifest.digest
+    digest, thresholds = shards.manifest.digest, {side.name: side.threshold for side in outcome.sides}
     for side in outcome.sides:
         header = {"manifest": digest, "feature": side.matrix.feature, "floor": str(side.floor), "engine": side.engine}
         side.forest.save(folder / f"forest_{side.name}.parquet", header)
         if side.neighbours:
             side.neighbours.save(folder / f"neighbours_{side.name}.safetensors", digest)
+    if outcome.both:
+        outcome.both.save(folder / "forest_both.parquet", {"manifest": digest, "thresholds": json.dumps(thresholds)})
     save_rows(outcome.sides, folder)
     ids = outcome.ids.reshape(len(shards), SECONDS, -1)
-    thresholds = {side.name: side.threshold for side in outcome.sides}
     components = Components(
         ids, shards.keys, digest, thresholds, config.match, config.scope, config.closure, config.refine
     )

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from graph.forests.forest import Edges
+from graph.forests.forest import Edges, Forest
 from graph.modality import Modality, build_both
 from graph.positives.chance import Chance, Unlike, alone, joint
 from launch.refusal import Refusal
@@ -32,6 +32,8 @@ class Way:
     match: Match
     cut: Edges
     """Forest edges above the thresholds: they hold the components."""
+    both: Forest | None
+    """Of match "all" the forest that `cut` is of; it holds for these thresholds alone (`graph.modality.build_both`)."""
     unlike: Unlike
     """The test of its pairs."""
 
@@ -42,7 +44,7 @@ class Way:
         """
         if self.match == "all":
             return [Edges.joined([*self._similar_in_all(), self.cut])]
-        return [Edges.joined([*_listed(side), side.forest.cut(side.threshold)]) for side in self.sides]
+        return [Edges.joined([*_listed(side), _cut(side)]) for side in self.sides]
 
     def _similar_in_all(self) -> Iterator[Edges]:
         for edges in (listed for side in self.sides for listed in _listed(side)):
@@ -58,36 +60,26 @@ class Way:
 def ways(sides: Sequence[Modality], chances: Sequence[Chance], match: Match, closure: Closure) -> list[Way]:
     """One way for closure "joint", one a modality for "per_modality"; the sides hold the chosen thresholds.
 
-    Raises Refusal when no pair at all is above them, and for match "all" with closure "per_modality".
+    Raises Refusal for match "all" with closure "per_modality".
     """
     if match == "all" and closure == "per_modality":
         raise Refusal(
             "Components come of pairs similar in both modalities, or of each modality by itself, but match is 'all' "
             "and closure is 'per_modality': set match to 'any', or closure to 'joint'."
         )
-    cuts = [side.forest.cut(side.threshold) for side in sides]
     if closure == "per_modality":
-        each = zip(sides, chances, cuts, strict=True)
-        found = [Way(side.name, (side,), match, cut, alone(side, chance)) for side, chance, cut in each]
-    else:
-        audio, visual = sides
-        cut = build_both(audio, visual).cut(0) if match == "all" else Edges.joined(cuts)
-        found = [Way("joint", tuple(sides), match, cut, joint(sides, chances))]
-    if not any(len(way.cut) for way in found):
-        given = " and ".join(f"{side.name} {side.threshold:g} ({_highest(side)})" for side in sides)
-        raise Refusal(
-            f"A graph needs at least one edge, but no pair of snippets is above {'both' if match == 'all' else 'any'} "
-            f"of the thresholds, {given}: lower a threshold, or set hubs.exclude to False where all snippets are hubs."
-        )
-    return found
+        each = zip(sides, chances, strict=True)
+        return [Way(side.name, (side,), match, _cut(side), None, alone(side, chance)) for side, chance in each]
+    audio, visual = sides
+    both = build_both(audio, visual) if match == "all" else None
+    cut = both.cut(0) if both else Edges.joined([_cut(side) for side in sides])
+    return [Way("joint", tuple(sides), match, cut, both, joint(sides, chances))]
+
+
+def _cut(side: Modality) -> Edges:
+    return side.forest.cut(side.threshold)
 
 
 def _listed(side: Modality) -> Iterator[Edges]:
     """The modality's listed pairs above its threshold; none where there are no lists (scope "video")."""
     return side.neighbours.edges(side.threshold, side.without) if side.neighbours else iter(())
-
-
-def _highest(side: Modality) -> str:
-    edges, hubs = side.forest.edges, int(side.hubs.sum())
-    best = f"highest similarity {edges.similarity[0]:.4f}" if len(edges) else "no pair at the floor"
-    return f"{best}, {hubs} of {len(side.hubs)} snippets hubs"

@@ -7,13 +7,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from graph.forests.forest import components
+from graph.forests.forest import Forest, components
 from graph.modality import Modality
 from graph.positives import refine as refinement
 from graph.positives.chance import Chance, Crossing, Estimate, pi0
 from graph.positives.closure import Closure, Match, Way, ways
 from graph.positives.refine import Refined, Round
 from graph.positives.thresholds import Choice, ThresholdSettings, choose
+from launch.refusal import Refusal
 
 Refine = Literal["propagation", "none"]
 ALARM = 0.05
@@ -42,6 +43,11 @@ class Outcome:
     """Of refinement, in order, way by way; none where nothing failed, or nothing was to be refined."""
     failing: int
     """Components that still failed after the last round."""
+    both: Forest | None
+    """Of match "all": the forest of the pairs similar in both, weighed by their smaller margin over these thresholds.
+
+    It holds the literal components at 0, and says nothing of other thresholds.
+    """
     warnings: tuple[str, ...]
     """Sentences."""
 
@@ -69,6 +75,8 @@ def decide(
             threshold = choice.threshold
         chosen.append(replace(side, threshold=threshold))
     found = ways(chosen, chances, match, closure)
+    if not any(len(way.cut) for way in found):
+        raise Refusal(_edgeless(chosen, choices, match, settings))
     literal = [components(len(way.sides[0].matrix), [way.cut]) for way in found]
     refined = [_refined(way, ids, refine, settings, seed) for way, ids in zip(found, literal, strict=True)]
     ids = [one.ids for one in refined]
@@ -84,7 +92,39 @@ def decide(
         pi0=after,
         rounds=tuple(each for one in refined for each in one.rounds),
         failing=sum(one.failing for one in refined),
+        both=found[0].both,
         warnings=(*unclean, *_doubts(found, refined, after, refine, settings)),
+    )
+
+
+def _edgeless(
+    sides: Sequence[Modality], choices: Mapping[str, Choice | None], match: Match, settings: ThresholdSettings
+) -> str:
+    """Why there is not one edge, and what could be done about it."""
+    states = []
+    for side in sides:
+        edges, automatic = side.forest.edges, "chosen automatically, " if choices[side.name] else ""
+        best = f"highest similarity {edges.similarity[0]:.4f}" if len(edges) else "no pair above the floor"
+        hubs = f"{int(side.hubs.sum())} of {len(side.hubs)} snippets hubs"
+        states.append(f"{side.name} {side.threshold:g} ({automatic}{best}, {hubs})")
+    why, remedies = "", []
+    if unclean := [name for name, choice in choices.items() if choice and not choice.clean]:
+        why = (
+            f"; no {' and no '.join(unclean)} threshold that links two videos keeps the limits (π0 ≤ {settings.pi0:g}, "
+            f"largest component ≤ {settings.largest:.0%} of the snippets)"
+        )
+        given = " and ".join(f"threshold_{name}" for name in unclean)
+        remedies.append(f"give {given}, or raise choice.pi0 or choice.largest")
+    others = [side for side in sides if side.name not in unclean and not side.without.all()]
+    if others:
+        above = [len(side.forest.edges) and side.threshold > side.floor for side in others]
+        lower = [f"{'threshold' if one else 'floor'}_{side.name}" for one, side in zip(above, others, strict=True)]
+        remedies.append(f"lower {' or '.join(lower)}")
+    if any((side.hubs & side.without).any() for side in sides):
+        remedies.append("set hubs.exclude to False")
+    return (
+        f"A graph needs at least one edge, but no pair of snippets is above {'both' if match == 'all' else 'any'} "
+        f"of the thresholds, {' and '.join(states)}{why}: {', or '.join(remedies)}."
     )
 
 
@@ -124,8 +164,8 @@ def _doubts(
         if largest > settings.largest:
             doubts.append(
                 f"The largest {way.name} component of several videos holds {largest:.1%} of all snippets, more than "
-                f"{settings.largest:.0%}: its members would all be pulled to one point. Keep hubs.exclude, raise a "
-                "threshold, or look at its members in the report."
+                f"{settings.largest:.0%}: its members would all be pulled to one point. Look at them in the report, "
+                f"then raise a threshold{_hubs_with_edges(way)}."
             )
         if one.failing:
             doubts.append(
@@ -133,3 +173,9 @@ def _doubts(
                 "were left as they are: the report lists the largest ones."
             )
     return doubts
+
+
+def _hubs_with_edges(way: Way) -> str:
+    """The remedy for hubs that have edges, where there are any."""
+    kept = [f"{count:,} {side.name}" for side in way.sides if (count := int((side.hubs & ~side.without).sum()))]
+    return f", or set hubs.exclude to True, since {' and '.join(kept)} hubs have edges" if kept else ""

@@ -81,15 +81,6 @@ def test_without_neighbour_lists_the_forest_is_all_there_is(pair: list[Modality]
         assert len(layer) == len(side.forest.cut(side.threshold))
 
 
-@pytest.mark.parametrize(("match", "closure"), [("any", "joint"), ("all", "joint"), ("any", "per_modality")])
-def test_no_edge_at_all_is_refused_with_the_highest_similarities(
-    pair: list[Modality], match: str, closure: str
-) -> None:
-    high = [replace(side, threshold=0.99995) for side in pair]
-    with pytest.raises(Refusal, match=r"no pair of snippets is above .*audio .*highest similarity 0\.\d+"):
-        built(high, match, closure)
-
-
 def test_a_modality_without_any_edge_is_no_fault_where_the_other_has_some(pair: list[Modality]) -> None:
     deaf = [replace(pair[0], threshold=0.99995), pair[1]]
     audio, visual = built(deaf, "any", "per_modality")
