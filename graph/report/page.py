@@ -172,7 +172,7 @@ def _levels(levels: Sequence[Facts]) -> str:
 def _sizes_figure(way: str) -> str:
     keys = _keys((("before refinement", "--other", True), ("the positives", "--visual", True)))
     return (
-        f"<figure><h3>Share of snippets in components{by(way)} of each size</h3>{keys}"
+        f"<figure><h3>Sizes of the components{by(way)}, in shares of all snippets</h3>{keys}"
         f'<div data-chart="sizes" data-source="sizes_{way}"></div></figure>'
     )
 
