@@ -89,7 +89,7 @@ def test_new_videos_give_the_modality_of_all(
     lists = build_corpus("audio", first, 0.6, search, HubSettings()).neighbours
     place = (np.array([order.index(video) for video in old])[:, None] * 10 + np.arange(10)).ravel()
     whole = build_corpus("audio", matrix, 0.6, search, HubSettings())
-    grown = build_corpus("audio", matrix, 0.6, search, HubSettings(), earlier=Earlier(lists, place))
+    grown = build_corpus("audio", matrix, 0.6, search, HubSettings(), earlier=Earlier(lists, place, exact=True))
     for level in np.linspace(0.605, 0.995, 14).tolist():
         one, other = (components(len(matrix), [side.forest.cut(level)]) for side in (whole, grown))
         np.testing.assert_array_equal(one, other)
