@@ -2,6 +2,8 @@
 
 Prints, for each second of a video or for one: its nearest neighbours, whether it is a hub or all zero, its component,
 and the chain of similarities that ties it to another snippet. Writes nothing but the GraphML file, if one is named.
+
+All of it is told at the graph's own thresholds: the forest of the pairs similar in both (match "all") knows no others.
 """
 
 import difflib
@@ -17,9 +19,10 @@ from pydantic import Field
 from graph.components import FILE, Components
 from graph.corpus import HubSettings
 from graph.forests.forest import Forest
+from graph.report.largest import named
 from graph.seal import sealed
 from graph.search.neighbours import NOBODY, Neighbours
-from graph.ties import Link, Side, Ties, centre, named, write_graphml
+from graph.ties import Link, Side, Ties, centre, write_graphml
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
@@ -29,18 +32,24 @@ from shards.schema import MODALITIES, SECONDS
 
 SHOWN = 16
 """Links of a chain that are printed, at most, and the weakest besides."""
+BOTH = "both"
+"""Names the side of match "all", whose pairs are similar in both modalities."""
 
 
 class Config(Settings):
-    """Why two snippets count as the same: components, neighbours, and what ties them together."""
+    """Why two snippets count as the same in a graph: components, neighbours, and what ties them together."""
 
     graph: Path = Field(description="folder that the graph stage wrote")
     shards: Location = Field(description="folder or URL of the shard set it was built from")
     key: str = Field(description="key of the video to look at")
     second: int | None = Field(None, ge=0, lt=SECONDS, description="which second of it; all of them if left out")
-    to: str = Field("", description="key@second of the snippet to be tied to; else each component's best connected one")
-    graphml: Path | None = Field(None, description="file for the component of the (first) second, as GraphML")
-    nearest: int = Field(5, ge=0, description="neighbours named in each modality, at most")
+    to: str = Field(
+        "",
+        description="key@second of another snippet: the chain to it is told; if left out, the chain to the best "
+        "connected one of the same component",
+    )
+    graphml: Path | None = Field(None, description="file to write the component of the (first) second to, as GraphML")
+    nearest: int = Field(5, ge=0, description="nearest neighbours that are named in each modality, at most")
     reading: ReadSettings = ReadSettings()
 
 
@@ -92,14 +101,19 @@ class Way:
         end = centre(members, self.sides) if target is None else target
         chain = self.ties.chain(snippet, end)
         if chain is None:
-            yield f"    not tied to {named(end, keys)}: no chain of similarities above the thresholds joins the two"
+            yield f"    not tied to {_name(end, keys)}: no chain of similarities above the thresholds joins the two"
         elif chain:
             which = "its best connected snippet, " if target is None else ""
             apart = "" if members[end] else ", though refinement put the two into different components"
-            yield f"    tied to {which}{named(end, keys)}, by {_count(len(chain))}{apart}:"
+            yield f"    tied to {which}{_name(end, keys)}, by {self._count(len(chain))}{apart}:"
             yield from _links(chain, members, keys)
         elif members.sum() > 1:
             yield f"    {'the best connected snippet of its component' if target is None else 'the snippet itself'}"
+
+    def _count(self, links: int) -> str:
+        said = "one similarity" if links == 1 else f"{links} similarities"
+        in_both = self.sides[0].name == BOTH
+        return f"{said} in both modalities (told: the smaller margin over the thresholds)" if in_both else said
 
 
 @dataclass(frozen=True)
@@ -120,12 +134,12 @@ class Graph:
         sides = tuple(_side(name, folder, shards, found.thresholds[name]) for name in MODALITIES)
         ids = found.ids.reshape(len(shards) * SECONDS, -1).T
         if found.match == "all":
-            if "forest_both.parquet" not in facts["files"]:
+            if f"forest_{BOTH}.parquet" not in facts["files"]:
                 raise Refusal(
                     f"Chains of match 'all' go along pairs similar in both modalities, but '{folder}' holds no "
                     "forest_both.parquet with those: build the graph again."
                 )
-            ways = [Way("joint", ids[0], (_side("both", folder, shards, 0.0),))]
+            ways = [Way("joint", ids[0], (_side(BOTH, folder, shards, 0.0),))]
         elif len(ids) == 1:
             ways = [Way("joint", ids[0], sides)]
         else:
@@ -134,7 +148,7 @@ class Graph:
 
     def lines(self, snippet: int, target: int | None, nearest: int) -> Iterator[str]:
         """What there is to know of a snippet, in words."""
-        yield named(snippet, self.shards.keys)
+        yield _name(snippet, self.shards.keys)
         for side, feature in zip(self.sides, self.features, strict=True):
             yield f"  {side.name}: {self._neighbours(side, feature, snippet, nearest)}"
         for way in self.ways:
@@ -146,7 +160,7 @@ class Graph:
         for way in self.ways:
             path = file if len(self.ways) == 1 else file.with_stem(f"{file.stem}_{way.name}")
             nodes, edges = write_graphml(path, way.members(snippet), way.sides, self.shards.keys)
-            name = named(snippet, self.shards.keys)
+            name = _name(snippet, self.shards.keys)
             say(f"Wrote the {way.name} component of {name} to {path}: {nodes:,} snippets, {edges:,} edges.")
 
     def _neighbours(self, side: Side, feature: str, snippet: int, count: int) -> str:
@@ -158,27 +172,31 @@ class Graph:
         listed = side.neighbours.indices[snippet] != NOBODY
         near, similar = side.neighbours.indices[snippet][listed], side.neighbours.similarities[snippet][listed]
         elsewhere = np.flatnonzero(near // SECONDS != video)[:1].tolist()
-        said = [f"{named(int(other), self.shards.keys)} {s:.4f}" for other, s in zip(near, similar, strict=True)]
+        said = [f"{name} {s:.4f}" for name, s in zip(named(near, self.shards.keys), similar, strict=True)]
         shown = said[:count]
         shown += [f"in another video {said[place]}" for place in elsewhere if place >= count]
-        above = int((similar > np.float32(side.threshold)).sum())
-        hub = "a hub, so it has no edges here; " if side.without[snippet] else ""
-        names = ", ".join(shown) or "nobody"
-        return f"{hub}nearest {names} ({above} of {len(near)} listed are above {side.threshold:.4f})"
+        above = similar > np.float32(side.threshold)
+        hub = f"a hub, {'so it has no edges' if side.without[snippet] else 'which keeps its edges'} here; "
+        barred = int(side.without[near[above]].sum())
+        but = f", of which {barred} are hubs without edges" if barred else ""
+        names = f"{hub if side.hubs[snippet] else ''}nearest {', '.join(shown) or 'nobody'}"
+        return f"{names} ({int(above.sum())} of {len(near)} listed are above {side.threshold:.4f}{but})"
 
 
 def _side(name: str, folder: Path, shards: Shards, threshold: float) -> Side:
-    """One modality's files, or with the name "both" the forest of the pairs similar in both.
+    """One modality's files, or with the name BOTH the forest of the pairs similar in both.
 
-    That one has no lists, and its similarities are margins: the smaller of the two over the thresholds.
+    That one has no lists, and its similarities are margins: the smaller of the two over the graph's own thresholds.
     """
     facts, forest_file = sealed(folder, f"forest_{name}.parquet", shards)
     forest, _ = Forest.load(forest_file)
     hubs, lists = HubSettings(**facts["settings"]["hubs"]), f"neighbours_{name}.safetensors"
     if lists not in facts["files"]:
-        return Side(name, threshold, forest, None, np.zeros(forest.nodes, bool))
+        none = np.zeros(forest.nodes, bool)
+        return Side(name, threshold, forest, None, none, none)
     near = Neighbours.load(sealed(folder, lists, shards)[1])
-    return Side(name, threshold, forest, near, near.hubs(hubs.similarity) & hubs.exclude)
+    found = near.hubs(hubs.similarity)
+    return Side(name, threshold, forest, near, found, found & hubs.exclude)
 
 
 def _links(chain: Sequence[Link], members: Bool[np.ndarray, " snippet"], keys: Sequence[str]) -> Iterator[str]:
@@ -193,11 +211,11 @@ def _links(chain: Sequence[Link], members: Bool[np.ndarray, " snippet"], keys: S
             skipped = 0
         mark = f"  ← the weakest, {link.margin:.4f} above its threshold" if number == weakest and len(chain) > 1 else ""
         outside = "" if members[link.to] else "  (of another component since refinement)"
-        yield f"      {link.modality} {link.similarity:.4f} → {named(link.to, keys)}{outside}{mark}"
+        yield f"      {link.modality} {link.similarity:.4f} → {_name(link.to, keys)}{outside}{mark}"
 
 
-def _count(links: int) -> str:
-    return "one similarity" if links == 1 else f"{links} similarities"
+def _name(snippet: int, keys: Sequence[str]) -> str:
+    return named(np.array([snippet]), keys)[0]
 
 
 def _video(key: str, keys: Sequence[str]) -> int:

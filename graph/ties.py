@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
 
 from graph.forests.forest import Edges, Forest, components
+from graph.report.largest import named
 from graph.search.neighbours import NOBODY, Neighbours
 from launch.atomic import whole_file
 from shards.schema import SECONDS
@@ -23,15 +24,17 @@ from shards.schema import SECONDS
 
 @dataclass(frozen=True)
 class Side:
-    """One modality of a finished graph, as its folder holds it."""
+    """One modality of a finished graph, as its folder holds it, or its pairs similar in both."""
 
     name: str
     threshold: float
     forest: Forest
     neighbours: Neighbours | None
     """None for scope = "video"."""
+    hubs: Bool[np.ndarray, " snippet"]
+    """Snippets with k neighbours at the hub similarity or more."""
     without: Bool[np.ndarray, " snippet"]
-    """Snippets that get no edges here."""
+    """Those of the hubs that get no edges here: all of them, or none."""
 
     @property
     def cut(self) -> Edges:
@@ -113,10 +116,12 @@ def write_graphml(
 ) -> tuple[int, int]:
     """Writes the members (`key`, `second`) and their edges (`modality`, `similarity`); returns how many of each.
 
-    A node's id is `key@second`. Two snippets similar in both modalities have two edges.
+    A node's id is `key@second`. Two snippets similar in both modalities have two edges; of match "all" they have one,
+    of modality "both", and only where the forest has it, whose `similarity` is the smaller margin over the thresholds.
     """
     graph = nx.MultiGraph()
-    names = {int(snippet): named(int(snippet), keys) for snippet in np.flatnonzero(members)}
+    chosen = np.flatnonzero(members)
+    names = dict(zip(chosen.tolist(), named(chosen, keys), strict=True))
     for snippet, name in names.items():
         graph.add_node(name, key=keys[snippet // SECONDS], second=snippet % SECONDS)
     for modality, edges in _edges(members, sides).items():
@@ -125,11 +130,6 @@ def write_graphml(
     with whole_file(path) as temporary:
         nx.write_graphml(graph, temporary)
     return graph.number_of_nodes(), graph.number_of_edges()
-
-
-def named(snippet: int, keys: Sequence[str]) -> str:
-    """A snippet as `key@second`."""
-    return f"{keys[snippet // SECONDS]}@{snippet % SECONDS}"
 
 
 def _edges(members: Bool[np.ndarray, " snippet"], sides: Sequence[Side]) -> Mapping[str, Edges]:

@@ -45,11 +45,23 @@ class Finished:
         return f"{self.shards.keys[snippet // 10]}@{snippet % 10}"
 
 
-def finish(shards: Shards, work: Path, closure: str = "joint", match: str = "any", split: bool = False) -> Finished:
+def snippet_of(name: str) -> int:
+    """The snippet of `video0012_0_10@3`."""
+    return int(name[5:9]) * 10 + int(name[-1])
+
+
+def finish(
+    shards: Shards,
+    work: Path,
+    closure: str = "joint",
+    match: str = "any",
+    split: bool = False,
+    hubs: HubSettings = HUBS,
+) -> Finished:
     """Writes a graph folder below `work`; `split` makes components smaller than the edges do, as refinement does."""
     matrices = write_matrices(shards, dict.fromkeys(FEATURES.values()), work)
     sides = [
-        build_corpus(name, matrices[feature], 0.8, SearchSettings(k=20), HUBS) for name, feature in FEATURES.items()
+        build_corpus(name, matrices[feature], 0.8, SearchSettings(k=20), hubs) for name, feature in FEATURES.items()
     ]
     forests = {side.name: side.forest for side in sides}
     ways = [[side.forest.cut(THRESHOLD)] for side in sides]
@@ -71,5 +83,5 @@ def finish(shards: Shards, work: Path, closure: str = "joint", match: str = "any
     thresholds: Mapping[str, float] = dict.fromkeys(FEATURES, THRESHOLD)
     by_video = ids.reshape(len(shards), 10, -1)
     Components(by_video, shards.keys, digest, thresholds, match, "corpus", closure).save(folder)
-    seal(folder, {"manifest": digest, "settings": SETTINGS})
+    seal(folder, {"manifest": digest, "settings": SETTINGS | {"hubs": hubs.model_dump()}})
     return Finished(folder, shards, sides, ids)

@@ -9,19 +9,15 @@ import pytest
 
 from graph import build
 from graph.components import Components
+from graph.corpus import HubSettings
 from graph.inspect import Config, Graph, main
 from graph.seal import seal
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from shards.read import Shards
-from tests.graph.finished import SETTINGS, THRESHOLD, Finished, finish
+from tests.graph.finished import SETTINGS, THRESHOLD, Finished, finish, snippet_of
 
 Write = Callable[..., Finished]
-
-
-def snippet_of(name: str) -> int:
-    """The snippet of `video0012_0_10@3`."""
-    return int(name[5:9]) * 10 + int(name[-1])
 
 
 @pytest.fixture
@@ -49,25 +45,6 @@ def test_every_link_of_a_chain_is_a_similarity_above_its_threshold_and_the_chain
         assert float(similarity) > THRESHOLD - 1e-4
         here = snippet_of(name)
     assert here == members[-1]
-
-
-def test_chains_are_the_shortest_in_the_forests_and_exist_inside_components_only(written: Write) -> None:
-    graph = written()
-    (way,) = Graph.load(graph.folder, graph.shards).ways
-    joined = nx.Graph()
-    for side in graph.sides:
-        cut = side.forest.cut(THRESHOLD)
-        joined.add_edges_from(zip(cut.first.tolist(), cut.second.tolist(), strict=True))
-    random = np.random.default_rng(0)
-    seen = set()
-    for one, other in random.integers(0, len(graph.ids), (60, 2)).tolist():
-        chain = way.ties.chain(one, other)
-        seen.add(chain is None)
-        assert (chain is None) == (graph.ids[one, 0] != graph.ids[other, 0])
-        if chain:
-            assert len(chain) == nx.shortest_path_length(joined, one, other)
-            assert chain[-1].to == other
-    assert seen == {True, False}
 
 
 def test_chains_of_pairs_similar_in_both_tell_the_smaller_margin(
@@ -145,6 +122,39 @@ def test_hubs_and_rows_that_are_all_zero_are_told(
     assert re.search(r"joint component \d+: this snippet alone", said)
 
 
+def test_a_hub_that_keeps_its_edges_is_told_as_such(
+    written: Write, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
+) -> None:
+    arrays = scenes(30)
+    arrays["vggish"][::6] = np.abs(arrays["vggish"][0, 0])
+    graph = written(arrays, hubs=HubSettings(similarity=0.999, exclude=False))
+    graph.say(graph.shards.keys[6], second=2)
+    said = capsys.readouterr().out
+    assert re.search(
+        r"audio: a hub, which keeps its edges here; nearest .* \(20 of 20 listed are above 0\.9000\)", said
+    )
+    assert re.search(r"visual: nearest", said)
+    assert re.search(r"joint component \d+: \d+ snippets of \d+ videos", said)
+
+
+def test_neighbours_that_are_hubs_without_edges_are_counted(
+    written: Write, scenes: Callable[..., dict], capsys: pytest.CaptureFixture
+) -> None:
+    arrays = scenes(30)
+    arrays["vggish"][::6] = arrays["vggish"][0, 0]
+    arrays["vggish"][7] = arrays["vggish"][0, 0] * (1 + 0.06 * np.arange(32) % 0.2)  # near them, but not of them
+    graph = written(arrays)
+    (audio, _) = graph.sides
+    assert audio.hubs[60]
+    assert not audio.hubs[70]
+    near = audio.neighbours.indices[70][audio.neighbours.similarities[70] > THRESHOLD]
+    barred = int(audio.hubs[near].sum())
+    assert barred > 0
+    graph.say(graph.shards.keys[7], second=0)
+    said = f"{len(near)} of 20 listed are above 0.9000, of which {barred} are hubs without edges)"
+    assert said in capsys.readouterr().out
+
+
 def test_what_refinement_split_off_is_told_with_the_chain_that_the_edges_have(
     written: Write, capsys: pytest.CaptureFixture
 ) -> None:
@@ -184,24 +194,6 @@ def test_two_ways_have_a_component_and_a_drawing_each(
         assert len(drawn) == np.bincount(graph.ids[:, way])[graph.ids[70, way]]
 
 
-def test_a_drawing_holds_the_component_its_listed_edges_and_their_similarities(written: Write, tmp_path: Path) -> None:
-    graph = written()
-    graph.say(graph.shards.keys[0], second=0, graphml=tmp_path / "one.graphml")
-    drawn = nx.read_graphml(tmp_path / "one.graphml")
-    members = set(np.flatnonzero(graph.ids[:, 0] == graph.ids[0, 0]).tolist())
-    assert {snippet_of(name) for name in drawn} == members
-    assert all(name == f"{about['key']}@{about['second']}" for name, about in drawn.nodes(data=True))
-    assert nx.is_connected(nx.Graph(drawn))
-    assert drawn.number_of_edges() > len(members)
-    pairs = set()
-    for one, other, about in drawn.edges(data=True):
-        ends = snippet_of(one), snippet_of(other)
-        assert about["similarity"] == pytest.approx(graph.cosine(about["modality"], *ends), abs=1e-5)
-        assert about["similarity"] > THRESHOLD
-        pairs.add((about["modality"], *sorted(ends)))
-    assert len(pairs) == drawn.number_of_edges()
-
-
 def test_an_unknown_key_is_refused_with_the_nearest(written: Write) -> None:
     with pytest.raises(Refusal, match=r"'vide0007_0_10' is not: did you mean .*'video0007_0_10'"):
         written().say("vide0007_0_10")
@@ -223,14 +215,36 @@ def test_an_altered_file_is_refused(written: Write, file: str) -> None:
         graph.say("video0001_0_10")
 
 
+@pytest.mark.parametrize("refine", ["none", "propagation"])
+@pytest.mark.parametrize(("match", "closure"), [("any", "joint"), ("any", "per_modality"), ("all", "joint")])
 def test_what_the_graph_stage_writes_can_be_looked_at(
-    shard_set: Callable[..., Shards], scenes: Callable[..., dict], tmp_path: Path, capsys: pytest.CaptureFixture
+    shard_set: Callable[..., Shards],
+    scenes: Callable[..., dict],
+    tmp_path: Path,
+    runs: Path,
+    capsys: pytest.CaptureFixture,
+    match: str,
+    closure: str,
+    refine: str,
 ) -> None:
     shards = shard_set(scenes(20))
-    config = build.Config(shards=shards.location, out=tmp_path / "out", tracking=Tracking(root=tmp_path / "runs"))
+    asked = {"match": match, "closure": closure, "refine": refine, "steps": 4}
+    config = build.Config(shards=shards.location, out=tmp_path / "out", tracking=Tracking(root=runs), **asked)
     build.main(config)
-    main(Config(graph=config.out, shards=shards.location, key=shards.keys[4], graphml=tmp_path / "four.graphml"))
-    sizes = np.bincount(Components.load(config.out, shards).ids.ravel())
+    capsys.readouterr()
+    ids = Components.load(config.out, shards).ids.reshape(200, -1)
+    sizes = [np.bincount(way) for way in ids.T]
+    start = int(np.argmax(sizes[0][ids[:, 0]] > 1))
+    end = int(np.flatnonzero(ids[:, 0] == ids[start, 0])[-1])
+    key, to = shards.keys[start // 10], f"{shards.keys[end // 10]}@{end % 10}"
+    main(Config(graph=config.out, shards=shards.location, key=key, to=to, graphml=tmp_path / "one.graphml"))
     said = capsys.readouterr().out
-    assert f"{shards.keys[4]}@9\n  audio: " in said
-    assert f"{sizes[Components.load(config.out, shards).ids[4, 0, 0]]} snippets, " in said
+    assert f"{key}@9\n  audio: nearest " in said
+    assert re.search(rf"tied to {to}, by .*{'in both modalities' if match == 'all' else ''}", said)
+    names = ["audio", "visual"] if closure == "per_modality" else ["joint"]
+    for name, way, counted in zip(names, ids.T, sizes, strict=True):
+        second = start // 10 * 10
+        size = counted[way[second]]
+        assert re.search(rf"{name} component {way[second]}: {size if size > 1 else 'this snippet alone'}", said)
+        drawn = nx.read_graphml(tmp_path / f"one{f'_{name}' if len(names) > 1 else ''}.graphml")
+        assert len(drawn) == size
