@@ -7,6 +7,7 @@ process holds the whole of it in the end.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,8 @@ def _left_out(
     saturated.
     """
     if not plan.exact or all(plan.ranks.all(found.every)):
-        yield from track(found.pairs.edges(plan.snippets, barred), f"{name} pairs → forest", unit=f"× {BLOCK:,} pairs")
+        blocks = ceil(found.pairs.count / BLOCK)
+        yield from track(found.pairs.edges(plan.snippets, barred), f"{name} forest", blocks, f"× {BLOCK:,} pairs")
     else:
         yield from compared(plan.matrix, plan.snippets[full], plan.floor, plan.ranks, f"{name} saturated pairs")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from graph.audit import Audit
 from graph.build import Config, main
@@ -13,6 +14,7 @@ from graph.components import Components
 from graph.corpus import HubSettings
 from graph.forests.forest import Forest, components
 from graph.groups import GROUPS, group_of_videos
+from graph.positives.thresholds import ThresholdSettings
 from graph.seal import sealed
 from graph.search.search import SearchSettings
 from launch.refusal import Refusal
@@ -31,7 +33,7 @@ def build(tmp_path: Path, runs: Path) -> Build:
     """Runs the stage on a shard set with settings that suit small corpora; returns the graph's folder."""
 
     def run(shards: Shards, **settings: Any) -> Path:
-        defaults = {
+        defaults: dict[str, Any] = {
             "threshold_audio": 0.9,
             "threshold_visual": 0.9,
             "refine": "none",
@@ -39,7 +41,8 @@ def build(tmp_path: Path, runs: Path) -> Build:
             "search": SearchSettings(k=8),
             "out": tmp_path / "graph",
         }
-        config = Config(shards=shards.location, tracking=Tracking(root=runs), **(defaults | settings))
+        defaults["tracking"] = Tracking(root=runs)
+        config = Config(shards=shards.location, **(defaults | settings))
         main(config)
         return config.out
 
@@ -92,6 +95,22 @@ def test_the_groups_of_the_videos_are_sealed_with_the_graph(
     assert len(set(groups.ids.tolist()) - {-1}) > 1
 
 
+def test_the_run_keeps_the_report_and_the_limits_are_those_asked_for(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, tmp_path: Path
+) -> None:
+    tracking = Tracking(root=tmp_path / "runs")
+    folder = build(shard_set(scenes(12)), tracking=tracking, choice=ThresholdSettings(pi0=0.035, largest=0.2))
+    assert json.loads((folder / "report.json").read_text())["limits"]["pi0"] == 0.035
+    client = MlflowClient(tracking.uri)
+    experiment = client.get_experiment_by_name("soundsight")
+    (run,) = client.search_runs([experiment.experiment_id])
+    kept = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "report.png", "report.json", "graph.json", "summary.txt"} <= kept
+    assert (
+        run.data.metrics["components"] == Components.load(folder, Shards.open(run.data.params["shards"])).ids.max() + 1
+    )
+
+
 def test_a_graph_of_a_set_below_a_url_fetches_every_shard_once(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, tmp_path: Path
 ) -> None:
@@ -135,7 +154,7 @@ def test_a_graph_that_brute_force_contradicts_is_not_written(
 @pytest.mark.parametrize(
     ("settings", "loops"),
     [
-        ({}, ("vggish pairs.*", "audio saturated pairs", "threshold grid")),
+        ({}, ("vggish pairs.*", "audio forest", "threshold grid")),
         ({"match": "all"}, ("both, listed in audio", "both, listed in visual", "both saturated")),
     ],
 )

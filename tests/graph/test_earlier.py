@@ -100,10 +100,18 @@ def test_new_videos_give_the_modality_of_all(
 
 
 def test_the_stage_builds_on_a_graph_of_some_of_the_videos(
-    rows: Rows, write: Callable[..., Shards], build: Callable[..., Path]
+    rows: Rows, write: Callable[..., Shards], build: Callable[..., Path], capsys: pytest.CaptureFixture
 ) -> None:
     old, order = interleaved()
     base, shards = build("base", write("old", rows, old)), write("all", rows, order)
+    centred = {"rows": {"centre": True}}
+    build(
+        "centred_now",
+        shards,
+        base=build("centred", write("less", rows, old[:9]), **centred),
+        **centred,
+    )
+    assert "less the earlier graph's mean" in capsys.readouterr().out
     grown, at_once = build("grown", shards, base=base), build("at_once", shards)
     np.testing.assert_array_equal(Components.load(at_once, shards).ids, Components.load(grown, shards).ids)
 
