@@ -1,8 +1,10 @@
-"""One modality over all pairs of a corpus: search, hubs, the forest of what is listed, the join of the saturated.
+"""One modality over all pairs of a corpus: search, hubs, and the forest of the pairs above the floor.
 
-Every process takes part: it searches its share of the pairs, grows the forest of its rows' lists, compares its share of
-the saturated snippets; forests merge in a tree (the forest of a union is the forest of the forests). Only the first
-process holds the whole of it in the end.
+Hubs are known only when the search is over, so the forest is grown afterwards: from the lists, then from what they
+leave out, which is every pair that the search kept on the way, or, where those were too many, a second comparison of
+the saturated snippets. Every process takes part: it searches its share of the pairs, and grows a forest of what it
+found; forests merge in a tree (the forest of a union is the forest of the forests). Only the first process holds the
+whole of it in the end.
 """
 
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ class Modality:
     without: Bool[np.ndarray, " snippet"]
     """Snippets that get no edges: all zero, or excluded hubs."""
     saturated: Bool[np.ndarray, " snippet"]
-    """Snippets whose originals were compared with each other exhaustively."""
+    """Snippets whose lists are full above the floor: edges that they leave out come from comparing every pair."""
     copies: int
     """Snippets that are an exact copy of an earlier one."""
     engine: str

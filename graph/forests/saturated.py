@@ -1,4 +1,4 @@
-"""The edges that lists of k neighbours leave out, found: after this, every threshold at or above the floor is exact.
+"""The edges that lists of k neighbours leave out, joined: after this, every threshold at or above the floor is exact.
 
 *Claim.* Let the lists be exact and call a snippet saturated when its k-th similarity is at least the floor. Then any
 pair with similarity w > floor that is in neither list has two saturated ends. *Proof.* If j is not in i's list, the
@@ -11,6 +11,9 @@ spanning forest cut at any τ ≥ floor gives the components of the full thresho
 snippets (hubs) from the graph, since it holds for every pair on its own, and holds for originals alone, whose copies
 are joined to them at similarity 1. Two matrix products of one pair may differ in the last bits, so a threshold within
 `MARGIN` of some pair's similarity may count that pair either way.
+
+A block engine that kept every pair above the floor needs no second comparison: those pairs are the whole graph. The
+claim is what makes faiss exact, and a search whose pairs were too many to keep.
 
 *Skipping.* A candidate pair whose ends the forest already joins by a path no weaker than itself changes no cut. Cuts at
 a ladder of levels are labelled once; a candidate is skipped when the lowest level at or above its similarity joins its
