@@ -2,7 +2,8 @@
 
 `flat` compares every query with every row, so it is exact, and the oracle of the block engine. On a GPU it searches in
 float16 and multiplies the listed pairs again in float32; a list is then complete above its last float16 similarity
-plus what float16 errs by. `ivf` and `hnsw` are approximate: they miss neighbours, and nothing says which.
+plus what float16 errs by. `ivf` and `hnsw` are approximate: they miss neighbours, and nothing says which. An inverted
+file tells of all rows that it looked at which are above the floor, however many: lists of k would forget most of them.
 """
 
 import os
@@ -75,25 +76,28 @@ class Index:
         batches = [(some, rows) for rows in known for some in of_new]
         return batches + [(some, rows) for rows in parts for some in _cut(queries, self._batch)]
 
-    def find(self, step: tuple[range, range], best: Best, k: int, most: int) -> Edges:
-        """The `most` nearest of a part of the rows for a batch of queries, above the floor; the k nearest go into
-        lists."""
+    def find(self, step: tuple[range, range], best: Best, most: int) -> Edges:
+        """What is found for a batch of queries in a part of the rows: it goes into their lists, and comes back as pairs
+        above the floor.
+
+        `most` nearest are looked for; an inverted file gives all above the floor that its probes see.
+        """
         queries, rows = step
         unit = self._matrix.unit(self._snippets[queries.start : queries.stop])
-        wanted = most + 1 + (SPARE if self._on_gpu else 0)
-        found, near = self._index(rows).search(unit, min(len(rows), wanted))
-        row, rank = np.nonzero((near >= 0) & (near + rows.start != np.arange(queries.start, queries.stop)[:, None]))
-        others = near[row, rank].astype(np.int32) + np.int32(rows.start)
-        row, similar = row.astype(np.int32) + np.int32(queries.start), np.minimum(found[row, rank], 1)
+        if self._kind == "ivf":
+            bounds, similar, near = self._index(rows).range_search(unit, float(best.floor))
+            row = np.repeat(np.arange(len(unit)), np.diff(bounds.astype(np.int64)))
+        else:
+            found, nearest = self._index(rows).search(unit, min(len(rows), most + 1 + (SPARE if self._on_gpu else 0)))
+            row, rank = np.nonzero(nearest >= 0)
+            similar, near = found[row, rank], nearest[row, rank]
+        row, near = row.astype(np.int32) + np.int32(queries.start), near.astype(np.int32) + np.int32(rows.start)
         if self._on_gpu:
-            last, similar = found[:, -1] + self._error, self._again(row, others)
-            best.incomplete_below(slice(queries.start, queries.stop), last.astype(np.float32))
-        listed = rank <= k + (SPARE if self._on_gpu else 0)
-        best.add_to(row[listed], others[listed], similar[listed])
-        return Edges(row, others, similar).where(similar >= best.floor)
-
-    def _again(self, rows: Int[np.ndarray, " pair"], others: Int[np.ndarray, " pair"]) -> Float32[np.ndarray, " pair"]:
-        return np.minimum(self._matrix.pairs(self._snippets[rows], self._snippets[others]), 1)
+            similar = self._matrix.pairs(self._snippets[row], self._snippets[near])
+            best.incomplete_below(slice(queries.start, queries.stop), (found[:, -1] + self._error).astype(np.float32))
+        pairs = Edges(row, near, np.minimum(similar, 1)).where((row != near) & (similar >= best.floor))
+        best.add_to(pairs.first, pairs.second, pairs.similarity)
+        return pairs
 
     @cached_property
     def _error(self) -> float:

@@ -57,9 +57,7 @@ class SearchSettings(Settings):
     batch: int = Field(4096, ge=1, description="faiss: snippets searched for at a time")
     cells: int = Field(0, ge=0, description="ivf: cells; 0: four times the root of the number of snippets")
     probes: int = Field(16, ge=1, description="ivf: cells looked into for a snippet; more miss less and take longer")
-    reach: int = Field(
-        8, ge=1, description="ivf, hnsw: how many times k neighbours are looked for; all of them make edges"
-    )
+    reach: int = Field(8, ge=1, description="hnsw: how many times k neighbours are looked for; all of them make edges")
     links: int = Field(24, ge=2, description="hnsw: links of a snippet; more miss less and take memory")
     breadth: int = Field(64, ge=1, description="hnsw: candidates kept while searching; more miss less, take longer")
 
@@ -183,7 +181,7 @@ class Search:
         index = Index(self.matrix, self.snippets, kinds[self.engine], effort, chosen.batch, all_gpus=alone)
         work = index.steps(self.ranks.slice(len(self.snippets)), self._since)[done:]
         for step in track(work, f"{self.matrix.feature} neighbours ({self.engine})", len(work), "batches"):
-            pairs.add(index.find(step, best, chosen.k, chosen.k * (1 if self.exact else chosen.reach)))
+            pairs.add(index.find(step, best, chosen.k * (chosen.reach if self.engine == "hnsw" else 1)))
             done += 1
             yield done
 

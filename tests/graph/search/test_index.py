@@ -4,6 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from graph.forests.forest import Edges
 from graph.rows.matrix import Matrix
 from graph.search import index
 from graph.search.best import Best
@@ -18,7 +19,7 @@ def found(matrix: Matrix, kind: Kind, k: int, since: int = 0) -> Neighbours:
     snippets = np.arange(len(matrix), dtype=np.int32)
     searched, best = Index(matrix, snippets, kind, EFFORT, batch=64), Best(len(matrix), k, -1.0)
     for step in searched.steps(range(len(matrix)), since):
-        searched.find(step, best, k, k)
+        searched.find(step, best, k)
     return best.lists().near
 
 
@@ -54,6 +55,20 @@ def test_approximate_indexes_find_most_of_the_nearest(matrix_of: Callable[..., M
     hits = [len(set(some.tolist()) & set(every.tolist())) for some, every in zip(lists.indices, exact, strict=True)]
     assert np.mean(hits) > 0.5 * 5
     assert not (lists.indices == np.arange(400)[:, None]).any()
+
+
+def test_an_inverted_file_gives_every_pair_above_the_floor_that_it_looked_at(matrix_of: Callable[..., Matrix]) -> None:
+    matrix = matrix_of(np.random.default_rng(0).normal(size=(300, 6)))
+    snippets = np.arange(300, dtype=np.int32)
+    everywhere = Index(matrix, snippets, "ivf", Effort(lists=8, probes=8, links=8, breadth=32), batch=64)
+    best = Best(300, 2, 0.7)
+    pairs = Edges.joined([everywhere.find(step, best, 2) for step in everywhere.steps(range(300))])
+    cosine = matrix.tile(snippets, snippets)
+    np.fill_diagonal(cosine, 0)
+    found = np.zeros((300, 300), bool)
+    found[pairs.first, pairs.second] = True
+    assert (found != (cosine > 0.7)).sum() <= ((cosine > 0.7 - 1e-6) & (cosine < 0.7 + 1e-6)).sum()
+    assert found.sum(axis=1).max() > 2
 
 
 @pytest.mark.gpu

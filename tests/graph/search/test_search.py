@@ -72,8 +72,9 @@ def test_pairs_that_are_too_many_are_dropped_and_the_lists_are_none_the_worse(
     same(found.lists, whole.lists)
 
 
-def test_approximate_engines_keep_longer_lists_than_they_list(plan: Search) -> None:
-    found = replace(plan, engine="ivf", settings=SearchSettings(k=2, reach=10, cells=2, probes=2, batch=64)).run()
+@pytest.mark.parametrize("engine", ["ivf", "hnsw"])
+def test_approximate_engines_keep_more_pairs_than_they_list(plan: Search, engine: Engine) -> None:
+    found = replace(plan, engine=engine, settings=SearchSettings(k=2, reach=10, cells=2, probes=2, batch=64)).run()
     ends = np.array(kept(found))
     assert np.bincount(ends[:, 0], minlength=300).max() > 2
     assert set(map(tuple, np.sort(ends, axis=1).tolist())) <= set(above(plan))
