@@ -94,9 +94,11 @@ def _left_out(
 ) -> Iterator[Edges]:
     """This process's share of the edges that no list holds: pairs that were kept on the way, or a second comparison.
 
-    Of an approximate search they are what was kept; of an exact one that did not keep every pair, those among the
-    saturated.
+    Of an approximate search they are what was kept, if anything was; of an exact one that did not keep every pair,
+    those among the saturated.
     """
+    if not plan.exact and found.pairs.dropped:
+        return
     if not plan.exact or all(plan.ranks.all(found.every)):
         blocks = ceil(found.pairs.count / BLOCK)
         yield from track(found.pairs.edges(plan.snippets, barred), f"{name} forest", blocks, f"× {BLOCK:,} pairs")

@@ -87,6 +87,8 @@ class Best:
 
     def settle(self) -> None:
         """Sorts in what waits."""
+        if not self._waiting:
+            return
         parts = [self._listed, *self._waiting]
         rows, others, similarities = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "others", "similarities")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graph.corpus import Earlier, HubSettings, build_corpus
-from graph.forests.forest import components
+from graph.forests.forest import Forest, components
 from graph.rows.matrix import Matrix
 from graph.search import blocks, pairs
 from graph.search.neighbours import Neighbours
@@ -87,6 +87,17 @@ def test_an_approximate_search_is_called_so_and_its_lists_make_no_exact_graph(ma
     )
     assert grown.engine == "blocks"
     assert not grown.exact
+
+
+def test_an_approximate_search_with_too_many_pairs_still_makes_a_graph_of_its_lists(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "MOST", 50)
+    side = build_corpus("audio", matrix, 0.6, SearchSettings(k=4, engine="ivf", cells=4, probes=4), KEPT_HUBS)
+    listed = Forest.grown(400, side.neighbours.edges(0.6, side.without))
+    found, least = (components(400, [each.cut(0.8)]) for each in (side.forest, listed))
+    assert 0 < found.max() <= least.max()  # lists of originals, before copies took places in them
+    assert not side.exact
 
 
 def test_a_modality_without_any_signal_has_no_edges(matrix_of: Callable[..., Matrix]) -> None:
