@@ -17,11 +17,12 @@ from jaxtyping import Bool, Float32, Int
 from pydantic import Field
 
 from graph.forests.forest import Edges, Forest
-from graph.forests.saturated import compared, join
+from graph.forests.saturated import join
 from graph.modality import Modality
 from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
 from graph.search.best import Lists, bar_at
+from graph.search.blocks import compared
 from graph.search.copies import Copies
 from graph.search.neighbours import NOBODY, Neighbours
 from graph.search.pairs import BLOCK

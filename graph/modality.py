@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from graph.forests.forest import Edges, Forest
-from graph.forests.saturated import compared, join
+from graph.forests.saturated import join
 from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
+from graph.search.blocks import compared
 from graph.search.neighbours import Neighbours
 from launch.progress import track
 from shards.schema import SECONDS

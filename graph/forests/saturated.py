@@ -20,18 +20,13 @@ a ladder of levels are labelled once; a candidate is skipped when the lowest lev
 ends. What remains is merged, and the ladder renewed, whenever a buffer fills: memory does not grow with the candidates.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from graph.forests.forest import Edges, Forest, components
-from graph.ranks import Ranks
-from graph.rows.matrix import Matrix
-from graph.search.best import bar_at
-from graph.search.blocks import Comparison, processors, screening_pays, tasks
-from launch.progress import track
 
 MARGIN = 1e-5
 """Cosine: more than two float32 products of the same unit rows ever differ by."""
@@ -55,20 +50,6 @@ def join(forest: Forest, candidates: Iterable[Edges], floor: float, buffer: int 
             forest = forest.merge(Edges.joined(waiting))
             ladder, waiting, count = None, [], 0
     return forest.merge(Edges.joined(waiting))
-
-
-def compared(
-    matrix: Matrix, snippets: Int[np.ndarray, " chosen"], floor: float, ranks: Ranks, what: str
-) -> Iterator[Edges]:
-    """This process's share of the pairs above the floor among the chosen snippets; of all shares, each pair once.
-
-    Joined to an empty forest, those of all snippets are the exhaustive graph itself.
-    """
-    work = ranks.of(list(tasks(len(snippets))))
-    bar = np.full(len(snippets), bar_at(floor), np.float32)
-    comparison = Comparison(matrix, snippets, floor, screening_pays())
-    for pairs in track(comparison.run(work, bar, processors()), what, len(work), "blocks"):
-        yield Edges(snippets[pairs.first], snippets[pairs.second], pairs.similarity)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 
 from graph.forests.forest import Edges
+from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
+from graph.search.best import bar_at
+from launch.progress import track
 
 WIDTH = 1024
 """Rows of a block: a bfloat16 tile takes 2 MiB, which stays in a core's cache."""
@@ -121,6 +124,20 @@ class Comparison:
         np.minimum(products, 1, out=products)  # rounding may bring a product of unit rows beyond it
         useful = (first < second) & (second >= self._since) & ((products >= bar[first]) | (products >= bar[second]))
         return Edges(first[useful], second[useful], products[useful])
+
+
+def compared(
+    matrix: Matrix, snippets: Int[np.ndarray, " chosen"], floor: float, ranks: Ranks, what: str
+) -> Iterator[Edges]:
+    """This process's share of the pairs above the floor among the chosen snippets; of all shares, each pair once.
+
+    Joined to an empty forest, those of all snippets are the exhaustive graph itself.
+    """
+    work = ranks.of(list(tasks(len(snippets))))
+    bar = np.full(len(snippets), bar_at(floor), np.float32)
+    comparison = Comparison(matrix, snippets, floor, screening_pays())
+    for pairs in track(comparison.run(work, bar, processors()), what, len(work), "blocks"):
+        yield Edges(snippets[pairs.first], snippets[pairs.second], pairs.similarity)
 
 
 @dataclass(frozen=True)

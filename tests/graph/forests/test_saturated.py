@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from graph.corpus import HubSettings, build_corpus
 from graph.forests.forest import Edges, Forest, components
-from graph.forests.saturated import compared, join
+from graph.forests.saturated import join
 from graph.modality import Modality
 from graph.ranks import Ranks
 from graph.rows.matrix import Matrix
+from graph.search.blocks import compared
 from graph.search.neighbours import Neighbours
 from graph.search.search import SearchSettings
 
