@@ -83,7 +83,8 @@ def _similarities(axes: Axes, name: str, side: Facts, sample: Samples) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set(title=f"{name.capitalize()}: how similar are snippets? ({side['feature']})", xlabel="cosine")
     axes.set_ylabel("share of pairs")
-    axes.legend(loc="upper left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left")
 
 
 def _shares(axes: Axes, name: str, facts: Facts, alone: Curve) -> None:
