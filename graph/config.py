@@ -34,7 +34,7 @@ class Config(Settings):
     base: Path | None = Field(
         None,
         description="folder of an earlier graph of some of these videos: its neighbour lists are kept, and only new "
-        "videos are searched for; with none new, another threshold, closure or refinement costs no search",
+        "videos are searched for; with none new, another threshold, closure or refinement needs no search",
     )
     feature_audio: str = Field("vggish", description="feature whose cosines are the audio similarity")
     feature_visual: str = Field("resnet152", description="feature whose cosines are the visual similarity")

@@ -74,6 +74,7 @@ def build_corpus(
     engine = ranks.share(search.chosen(len(matrix), ranks.size))
     plan = Search(matrix, copies.originals, floor, search, engine, ranks, known)
     exact = plan.exact and (earlier is None or earlier.exact)
+    told = engine if earlier is None else f"{engine}, on the lists of an earlier graph"
     found = plan.run(notes)
     whole = _whole(copies, ranks.gather(found.lists), hubs, len(matrix))
     hub, without = ranks.share((whole.hub, whole.without))
@@ -86,7 +87,7 @@ def build_corpus(
     found.pairs.close()
     return Modality(
         name, matrix, floor, floor, forest, whole.near, whole.bar, hub, without, _spread(copies, full, nobody=False),
-        copies.count, plan.engine, exact,
+        copies.count, told, exact,
     )  # fmt: skip
 
 

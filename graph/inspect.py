@@ -41,7 +41,7 @@ class Config(Settings):
 
     graph: Path = Field(description="folder that the graph stage wrote")
     shards: Location = Field(description="folder or URL of the shard set it was built from")
-    key: str = Field(description="key of the video to look at")
+    key: str = Field(description="key of the video to look at; --key=KEY where it begins with a hyphen")
     second: int | None = Field(None, ge=0, lt=SECONDS, description="which second of it; all of them if left out")
     to: str = Field(
         "",
@@ -156,9 +156,15 @@ class Graph:
             yield from way.tie(snippet, target, self.shards.keys)
 
     def draw(self, file: Path, snippet: int) -> None:
-        """Writes the snippet's component as GraphML; with two ways, two files, the way's name in theirs."""
-        for way in self.ways:
-            path = file if len(self.ways) == 1 else file.with_stem(f"{file.stem}_{way.name}")
+        """Writes the snippet's component as GraphML; with two ways, two files, the way's name in theirs.
+
+        Raises Refusal for a file that is there already.
+        """
+        paths = [file if len(self.ways) == 1 else file.with_stem(f"{file.stem}_{way.name}") for way in self.ways]
+        for path in paths:
+            if path.exists():
+                raise Refusal(f"A drawing must be a new file, but '{path}' is there already: give another --graphml.")
+        for way, path in zip(self.ways, paths, strict=True):
             nodes, edges = write_graphml(path, way.members(snippet), way.sides, self.shards.keys)
             name = _name(snippet, self.shards.keys)
             say(f"Wrote the {way.name} component of {name} to {path}: {nodes:,} snippets, {edges:,} edges.")

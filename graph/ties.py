@@ -125,8 +125,9 @@ def write_graphml(
     for snippet, name in names.items():
         graph.add_node(name, key=keys[snippet // SECONDS], second=snippet % SECONDS)
     for modality, edges in _edges(members, sides).items():
-        for first, second, similarity in _rows(edges):
-            graph.add_edge(names[first], names[second], key=modality, modality=modality, similarity=similarity)
+        for number, (first, second, similarity) in enumerate(_rows(edges)):  # the key becomes the edge's id in the file
+            ends = names[first], names[second]
+            graph.add_edge(*ends, key=f"{modality}{number}", modality=modality, similarity=similarity)
     with whole_file(path) as temporary:
         nx.write_graphml(graph, temporary)
     return graph.number_of_nodes(), graph.number_of_edges()

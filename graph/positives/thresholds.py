@@ -83,6 +83,9 @@ def choose(side: Modality, chance: Chance, settings: ThresholdSettings, seed: in
     Where none breaks one: the floor. Where not one edge joins two videos, nothing can be measured and nothing can be
     wrong: the floor.
     """
+    if side.neighbours is None:
+        reason = f"No two videos are compared (scope video), so the {side.name} floor, {side.floor:g}, is taken."
+        return Choice(side.floor, (), reason, True)
     if not (side.forest.edges.first // SECONDS != side.forest.edges.second // SECONDS).any():
         reason = f"No {side.name} pair of two videos is above the floor, so the floor itself, {side.floor:g}, is taken."
         return Choice(side.floor, (), reason, True)
@@ -146,7 +149,7 @@ def _chosen(side: Modality, looked: list[Level], settings: ThresholdSettings) ->
         return Choice(last.threshold, tuple(looked), reason, True)
     chosen = looked[-2]
     reason = (
-        f"{chosen.threshold:.4f} is the lowest {name} threshold that keeps {limits}, there and at every higher level: "
-        f"{chosen}; at the next level down, {last.threshold:.4f}, {last}."
+        f"{chosen.threshold:.4f} is the lowest {name} threshold looked at that keeps {limits}, there and at "
+        f"every higher level: {chosen}; at the next level down, {last.threshold:.4f}, {last}."
     )
     return Choice(chosen.threshold, tuple(looked), reason, True)

@@ -85,7 +85,7 @@ def test_an_approximate_search_is_called_so_and_its_lists_make_no_exact_graph(ma
         KEPT_HUBS,
         earlier=Earlier(side.neighbours, np.arange(400), side.exact),
     )
-    assert grown.engine == "blocks"
+    assert grown.engine == "blocks, on the lists of an earlier graph"
     assert not grown.exact
 
 

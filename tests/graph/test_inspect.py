@@ -191,6 +191,8 @@ def test_two_ways_have_a_component_and_a_drawing_each(
     for way, side in enumerate(graph.sides):
         assert f"{side.name} component {graph.ids[70, way]}:" in said
         drawn = nx.read_graphml(tmp_path / f"seven_{side.name}.graphml")
+        ids = re.findall(r'<edge [^>]*id="([^"]*)"', (tmp_path / f"seven_{side.name}.graphml").read_text())
+        assert len(set(ids)) == len(ids) == drawn.number_of_edges()
         assert len(drawn) == np.bincount(graph.ids[:, way])[graph.ids[70, way]]
 
 
@@ -248,3 +250,12 @@ def test_what_the_graph_stage_writes_can_be_looked_at(
         assert re.search(rf"{name} component {way[second]}: {size if size > 1 else 'this snippet alone'}", said)
         drawn = nx.read_graphml(tmp_path / f"one{f'_{name}' if len(names) > 1 else ''}.graphml")
         assert len(drawn) == size
+
+
+def test_a_drawing_never_replaces_a_file(written: Write) -> None:
+    joint = written()
+    seal = joint.folder / "graph.json"
+    before = seal.read_bytes()
+    with pytest.raises(Refusal, match=r"must be a new file, but '.*graph\.json' is there already"):
+        joint.say(joint.shards.keys[0], second=0, graphml=seal)
+    assert seal.read_bytes() == before

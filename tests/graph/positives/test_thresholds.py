@@ -38,7 +38,7 @@ def test_the_threshold_is_the_lowest_of_those_looked_at_that_keeps_both_limits_u
     assert all(each.fits(SETTINGS) for each in found.levels[:-1])
     assert not found.levels[-1].fits(SETTINGS)
     assert found.threshold == found.levels[-2].threshold
-    assert f"{found.threshold:.4f} is the lowest audio threshold" in found.reason
+    assert f"{found.threshold:.4f} is the lowest audio threshold looked at" in found.reason
 
 
 def test_truth_agrees_with_the_choice(classes: Callable) -> None:
