@@ -64,7 +64,7 @@ def build_videos(name: str, matrix: Matrix, floor: float) -> Modality:
     )
 
 
-def build_both(audio: Modality, visual: Modality, ranks: Ranks | None = None) -> Forest:
+def build_both(audio: Modality, visual: Modality) -> Forest:
     """The forest of the pairs similar in both modalities; cut it at 0.
 
     A pair's weight is the smaller of its two margins, similarity − threshold. Every pair with both margins above 0 is
@@ -82,7 +82,7 @@ def build_both(audio: Modality, visual: Modality, ranks: Ranks | None = None) ->
             listed = listed.merge(edges)
     full = (audio.bar >= audio.threshold) & (visual.bar >= visual.threshold) & ~without
     saturated = np.flatnonzero(full).astype(np.int32)
-    candidates = compared(audio.matrix, saturated, audio.threshold, ranks or Ranks(), "both saturated")
+    candidates = compared(audio.matrix, saturated, audio.threshold, Ranks(), "both saturated")
     return join(listed, _also(candidates, audio, visual), 0.0)
 
 
