@@ -27,7 +27,7 @@ from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.world import World
-from pretrain.engine import Engine
+from pretrain.engine.engine import Engine
 
 LATEST, FILES, STATE = "latest", "files.json", "state.json"
 STEP, ASIDE = "step-", "passed-over-"

@@ -5,63 +5,30 @@ Started again with the same settings it goes on from the last good checkpoint in
 encoder lies in `out/encoder`.
 """
 
-import math
 import shutil
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from pydantic import Field
 from torch.nn.functional import normalize
 
 from graph.components import FILE, Components
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.digest import sha256_file
-from launch.job import Job
 from launch.progress import say, track
-from launch.refusal import Refusal
-from launch.settings import Settings
-from launch.tracking import Record, Tracking
+from launch.tracking import Record
 from launch.world import World
-from pretrain.batches import Batch, Batches, BatchSettings, read_groups
-from pretrain.checkpoint import Checkpoints, CheckpointSettings
-from pretrain.engine import Engine, EngineSettings, learning_rate
-from pretrain.health import health
-from pretrain.losses import LossSettings, contrast
-from pretrain.model import SETTINGS, ModelSettings, Transformer, save_encoder
+from pretrain.batches import Batches, read_groups
+from pretrain.checkpoint import Checkpoints
+from pretrain.config import Config
+from pretrain.engine.engine import Engine
+from pretrain.evaluation.health import health
+from pretrain.model import SETTINGS, Transformer, save_encoder
+from pretrain.skipped import Skipped
+from pretrain.step import train_step
 from shards.groups import Groups
-from shards.location import Location
-from shards.read import ReadSettings, Shards
-
-
-class Config(Settings):
-    """Trains the cross-modal encoder on shards and the components of their graph; resumes by itself."""
-
-    shards: Location = Field(description="folder or URL of one shard set, such as shards/train")
-    components: Path = Field(description="folder that the graph stage wrote from these shards")
-    out: Path = Field(description="folder for checkpoints/ and, at the end, encoder/")
-    epochs: int = Field(20, ge=1, description="times every video is seen; held-out videos are never trained on")
-    steps: int | None = Field(None, ge=1, description="optimizer steps in all; epochs decide when absent")
-    stop_after: int | None = Field(
-        None, ge=1, description="steps until this start stops, to be resumed; when absent it runs to the end"
-    )
-    evaluate_every: int = Field(50, ge=1, description="steps between looks at the held-out videos")
-    seed: int = Field(0, ge=0, description="of initial weights, order of videos and dropout")
-    replace: bool = Field(
-        False, description="whether to start over: deletes checkpoints/ and encoder/ in out before the first step"
-    )
-    model: ModelSettings = ModelSettings()
-    loss: LossSettings = LossSettings()
-    engine: EngineSettings = EngineSettings()
-    batches: BatchSettings = BatchSettings()
-    reading: ReadSettings = ReadSettings()
-    checkpoints: CheckpointSettings = CheckpointSettings()
-    tracking: Tracking = Tracking()
-    job: Job = Job()
+from shards.read import Shards
 
 
 def check(config: Config) -> None:
@@ -126,59 +93,6 @@ def _how_to_go_on(config: Config) -> str:
     return f"the same command{' without --replace' if config.replace else ''} goes on from there"
 
 
-def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config) -> dict[str, float]:
-    """Compares the snippets of a global batch, takes one optimizer step, and tells what was seen, by name.
-
-    Collective. Raises Refusal on every rank, before the optimizer's step, when the loss is not finite.
-    """
-    rate = learning_rate(step, steps, config.engine)
-    audio, visual = engine.embed(batch.features)
-    rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), config.loss)
-    loss = found.loss.item()
-    if not math.isfinite(loss):
-        _refuse(loss, step, batch, (audio + visual).isfinite().all(-1).all(-1))
-    engine.step(found.loss, rate)
-    norm = engine.gradient_norm
-    return {
-        "loss": loss,
-        "positive_cosine": found.positive_cosine,
-        "negative_cosine": found.negative_cosine,
-        "active_positives": found.active_positives,
-        "active_negatives": found.active_negatives,
-        "learning_rate": rate,
-        **({} if norm is None else {"gradient_norm": norm}),
-    }
-
-
-class Skipped:
-    """The videos that any rank of this start skipped.
-
-    They are told before each checkpoint: a run that dies keeps them, and meets those after the checkpoint again.
-    """
-
-    def __init__(self, mine: Iterable[str]) -> None:
-        """`mine`: one sentence for each video that this rank skipped already."""
-        self._mine, self._all, self._told = set(mine), set[str](), -1
-
-    def add(self, mine: Iterable[str]) -> None:
-        """Remembers what this rank skipped since."""
-        self._mine.update(mine)
-
-    def tell(self, step: int, record: Record) -> None:
-        """Counts and lists what all ranks skipped, each video once, if that is more than was told. Collective.
-
-        Never the last thing a rank does: where gloo's thread lets go of what was gathered while Python ends, it aborts.
-        """
-        everyone: list[set[str]] = [set() for _ in range(dist.get_world_size())]
-        dist.all_gather_object(everyone, self._mine - self._all)
-        self._mine.clear()
-        self._all.update(*everyone)
-        if len(self._all) > self._told:
-            record.skipped(step, sorted(self._all))
-            self._told = len(self._all)
-
-
 def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
     """The health of the embeddings of the held-out videos; the same on every rank. Collective."""
     batch = batches.held_out
@@ -187,19 +101,6 @@ def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
         audio, visual = engine.embed(batch.features)
     engine.train(True)
     return health(normalize(audio, dim=-1), normalize(visual, dim=-1), batch.ids)
-
-
-def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
-    """Raises on every rank alike: the loss is one number, so all ranks come here together."""
-    mine = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
-    everyone: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, mine)
-    keys = [key for part in everyone for key in part]
-    named = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-    raise Refusal(
-        f"The loss must be finite, but is {loss} at step {step}, where these videos' embeddings are not: {named}; "
-        "nothing was updated: look at these videos, or lower engine.learning_rate and start from the last checkpoint."
-    )
 
 
 def _origin(

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from launch.world import World
-from pretrain.engine import Engine, EngineSettings
-from pretrain.losses import LossSettings, contrast
+from pretrain.engine.engine import Engine
+from pretrain.engine.settings import EngineSettings
+from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.model import ModelSettings, Transformer
 
 WIDTHS = {"vggish": 5, "resnet152": 7, "r2plus1d_18": 3}

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from launch.world import World
-from pretrain.losses import LossSettings, contrast
+from pretrain.loss.contrast import LossSettings, contrast
+from pretrain.loss.pairs import Mode
 from pretrain.model import ModelSettings, Transformer
-from pretrain.pairs import Mode
 
 WIDTHS = {"vggish": 5, "resnet152": 7, "r2plus1d_18": 3}
 

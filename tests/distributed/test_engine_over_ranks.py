@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pretrain.losses import LossSettings, contrast
+from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.model import ModelSettings, Transformer
 
 WORKER = Path(__file__).with_name("engine_worker.py")

@@ -11,7 +11,7 @@ import torch
 from launch.refusal import Refusal
 from launch.world import World
 from pretrain.checkpoint import Checkpoints, CheckpointSettings
-from pretrain.engine import Engine
+from pretrain.engine.engine import Engine
 
 
 class Counter(Engine):

@@ -3,7 +3,8 @@
 import pytest
 
 from launch.refusal import Refusal
-from pretrain.engine import EngineSettings, deepspeed_config, learning_rate
+from pretrain.engine.engine import deepspeed_config
+from pretrain.engine.settings import EngineSettings, learning_rate
 
 SETTINGS = EngineSettings(learning_rate=2.0, warm_up=4, final_share=0.1)
 

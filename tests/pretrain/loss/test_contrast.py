@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from launch.refusal import Refusal
-from pretrain.losses import LossSettings, contrast
-from pretrain.pairs import Mode
+from pretrain.loss.contrast import LossSettings, contrast
+from pretrain.loss.pairs import Mode
 
 MODES = get_args(Mode)
 REDUCTIONS = ("balanced", "mean", "sum", "active")

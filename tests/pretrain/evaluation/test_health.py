@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pretrain.health import effective_rank, health, retrieval
+from pretrain.evaluation.health import effective_rank, health, retrieval
 
 
 def test_the_effective_rank_counts_orthogonal_directions() -> None:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pretrain.pairs import alike
+from pretrain.loss.pairs import alike
 
 
 def health(

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from pretrain.pairs import alike
+from pretrain.loss.pairs import alike
 
 FEW = 16
 """Pairs a row that are listed at most. Measured on 1024 × 1024 scores, width 256, one thread: to list 16 a row and take

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain import sweep as sweeping
-from pretrain.sweep import FEW, Rows, Weights, _few_positives, sweep
+from pretrain.loss import sweep as sweeping
+from pretrain.loss.sweep import FEW, Rows, Weights, _few_positives, sweep
 
 WEIGHTS = Weights(positive_margin=0.9, negative_margin=-0.2, positive=0.7, negative=0.2)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pretrain.losses import LossSettings, contrast
+from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.model import ModelSettings, Transformer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

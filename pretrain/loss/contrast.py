@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from launch.settings import Settings
-from pretrain.pairs import BLOCKS, Mode, Totals, gather, totals
-from pretrain.sweep import Rows, Weights, sweep
+from pretrain.loss.pairs import BLOCKS, Mode, Totals, gather, totals
+from pretrain.loss.sweep import Rows, Weights, sweep
 
 
 class LossSettings(Settings):

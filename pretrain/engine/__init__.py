@@ -1,0 +1,1 @@
+"""The engine: DeepSpeed around the encoder, its settings, its state."""

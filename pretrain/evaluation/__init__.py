@@ -1,0 +1,1 @@
+"""Whether the encoder learns: the health of held-out embeddings."""

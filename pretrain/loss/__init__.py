@@ -1,0 +1,1 @@
+"""The contrastive loss over all pairs of the global batch: pairs, tiles, normalisers, gradients."""
