@@ -27,9 +27,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -159,7 +159,7 @@ def _into_place(temporary: Path, path: Path, old: Path) -> None:
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
@@ -188,7 +188,8 @@ def _beside(path: Path) -> Path:
     return path.absolute().parent / f".{path.name}.{os.getpid()}.part"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -199,4 +200,4 @@ def _sync(path: Path) -> None:
 def _sync_tree(folder: Path) -> None:
     for inner in folder.rglob("*"):
         if inner.is_file():
-            _sync(inner)
+            sync(inner)

@@ -1,42 +1,45 @@
 """Checkpoints: a run's whole state in a folder that appears whole, checked before anything in it is believed.
 
-    out/checkpoints/step-00000200/{engine/…, rng-<rank>.safetensors, state.json, files.json}
-    out/checkpoints/latest                  the name of the newest one
+    out/checkpoints/step-00000200/{engine/00000.safetensors, …, state.json, files.json}
+    out/checkpoints/{latest,best}           the names of the newest one and of the one with the best score
 
-DeepSpeed's files are pickles, and its own `latest` is written in place. So every file's sha256 is in `files.json`,
-hashes are checked before a pickle is opened, and folder and pointer are renamed into place. A checkpoint that is torn
+Nothing in it is a pickle, and nothing in it knows how many processes wrote it. Every file's sha256 is in `files.json`,
+hashes are checked before anything is read, and folder and pointers are renamed into place. A checkpoint that is torn
 or altered is passed over with a sentence, and the one before it is used; what was passed over is set aside, as
 `passed-over-<step>`, so that only good ones count among those kept.
 """
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 
-from launch.atomic import whole_file
-from launch.digest import sha256_file
+from launch.atomic import sync, whole_file
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.world import World
 from pretrain.engine.engine import Engine
+from pretrain.sealed import fault, seal
 
-LATEST, FILES, STATE = "latest", "files.json", "state.json"
+LATEST, BEST, STATE = "latest", "best", "state.json"
 STEP, ASIDE = "step-", "passed-over-"
+FORMAT = 2
+"""Of what a checkpoint holds; 1 held DeepSpeed's pickles."""
 SET_BY = {
     "manifest": "--shards",
     "variants": "--shards",
     "components": "--components",
     "steps": "--epochs or --steps",
-    "processes": "--job.processes",
 }
 """The settings to restore where a part of a run's identity is not the setting of its own name."""
 
@@ -45,7 +48,20 @@ class CheckpointSettings(Settings):
     """How often a run's state is written, and how much of the past is kept."""
 
     every: int = Field(200, ge=1, description="steps between checkpoints; the last step always writes one")
-    keep: int = Field(2, ge=1, description="good checkpoints kept; older ones are deleted")
+    keep: int = Field(2, ge=1, description="newest good checkpoints kept, besides the one with the best score")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A good checkpoint of this run."""
+
+    path: Path
+    done: int
+    """Steps that were done."""
+    run: str
+    """The MLflow run that did them."""
+    processes: int
+    """How many processes wrote it."""
 
 
 class Checkpoints:
@@ -54,51 +70,66 @@ class Checkpoints:
     def __init__(self, folder: Path, settings: CheckpointSettings, world: World, identity: Mapping[str, Any]) -> None:
         """`identity`: JSON values that fix the course of the run; another run's checkpoints are refused by them."""
         self._folder, self._settings, self._world = folder, settings, world
-        self._identity = {**identity, "processes": world.size}
+        self._identity = dict(identity)
+        self._here = -1
+        """The number of steps of the checkpoint that was written or loaded last."""
 
     def due(self, done: int) -> bool:
         """Whether a checkpoint is to be written after this many steps."""
         return done % self._settings.every == 0
 
-    def save(self, engine: Engine, done: int) -> None:
-        """Writes the state after `done` steps and moves `latest` to it; then deletes the oldest."""
-        target = self._folder / f"{STEP}{done:08d}"
-        partial = self._folder / f".{target.name}.part"
-        if self._world.leads:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        self._world.barrier()
-        engine.save(partial)
-        save_file(_random_states(), partial / f"rng-{self._world.rank}.safetensors")
-        self._world.barrier()
-        if self._world.leads:
-            (partial / STATE).write_text(json.dumps({"done": done, "identity": self._identity}, indent=1))
-            _seal(partial)
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(partial, target)
-            self._point_at(target)
-            for old in self._all()[self._settings.keep :]:
-                shutil.rmtree(old)
-        self._world.barrier()
+    def newest(self) -> Found | None:
+        """The newest good checkpoint there is; its hashes are checked, and those of newer ones, which are not good.
 
-    def resume(self, engine: Engine) -> int:
-        """The number of steps already done: those of the newest good checkpoint, which is loaded; 0 without one.
-
-        Newer ones, which are not good, are set aside. Raises Refusal, and touches nothing, when the checkpoint is of a
-        run with other settings, data or number of processes.
+        Raises Refusal on every rank when it is of a run with other settings or data, or of an earlier version.
         """
-        found = [self._newest_good() if self._world.leads else None]
+        found: list[Any] = [None]
+        if self._world.leads and (path := self._newest_good()):
+            found = [(path, json.loads((path / STATE).read_text()))]
         dist.broadcast_object_list(found)
-        state: dict[str, Any] = {"done": 0}
-        if found[0] is not None:
-            state = json.loads((found[0] / STATE).read_text())
-            self._check_identity(found[0], state["identity"])
-            engine.load(found[0])
-            _restore_random_states(load_file(found[0] / f"rng-{self._world.rank}.safetensors"))
-            say(f"Resumed after step {state['done']} from '{found[0]}'.")
+        if found[0] is None:
+            return None
+        path, state = found[0]
+        _check_format(path, state)
+        self._check_identity(path, state["identity"])
+        return Found(path, state["done"], state["run"], state["processes"])
+
+    def resume(self, engine: Engine, found: Found | None) -> int:
+        """The number of steps already done, after the checkpoint that `newest` found is loaded; 0 without one.
+
+        Newer ones, which are not good, are set aside.
+        """
         if self._world.leads:
-            self._set_aside_newer(found[0])
-        return int(state["done"])
+            self._set_aside_newer(found)
+        if found is None:
+            return 0
+        engine.load(found.path)
+        self._here = found.done
+        others = "" if found.processes == self._world.size else f", which {found.processes} processes wrote"
+        say(f"Resumed after step {found.done} from '{found.path}'{others}.")
+        return found.done
+
+    def save(self, engine: Engine, done: int, run: str = "", score: float | None = None) -> None:
+        """Writes the state after `done` steps and moves `latest` to it; then deletes the oldest.
+
+        `run` is the MLflow run that a resumed start goes on with. The checkpoint with the highest score is kept,
+        however old, and `best` names it. Raises Refusal on every rank when any could not write its part; earlier
+        checkpoints stay as they are.
+        """
+        if done == self._here:
+            return
+        partial = self._folder / f".{STEP}{done:08d}.part"
+        scored = None if score is None or math.isnan(score) else score
+        state = {"format": FORMAT, "done": done, "run": run, "processes": self._world.size, "score": scored}
+        try:
+            self._together(lambda: _make_anew(partial), alone=True)
+            self._together(lambda: engine.save(partial))
+            self._together(lambda: self._publish(partial, state), alone=True)
+        except Refusal:
+            if self._world.leads:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self._here = done
 
     def clear(self) -> None:
         """Deletes every checkpoint there is."""
@@ -106,34 +137,77 @@ class Checkpoints:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._world.barrier()
 
+    def _together(self, write: Callable[[], None], alone: bool = False) -> None:
+        """Lets every rank write, or the leading one alone, and waits for all; Refusal everywhere if any failed."""
+        mine = ""
+        try:
+            if self._world.leads or not alone:
+                write()
+        except (OSError, SafetensorError) as error:
+            mine = str(error)
+        failed = torch.tensor(float(bool(mine)), device=self._world.device)
+        dist.all_reduce(failed)
+        if not failed:
+            return
+        everyone: list[str] = [""] * self._world.size
+        dist.all_gather_object(everyone, mine)
+        first = next(each for each in everyone if each)
+        raise Refusal(
+            f"A checkpoint must be written whole, but one in '{self._folder}' could not be: {first}; those before it "
+            "are as they were: make room or mend the disk, and the same command goes on from the newest."
+        )
+
+    def _publish(self, partial: Path, state: Mapping[str, Any]) -> None:
+        (partial / STATE).write_text(json.dumps({**state, "identity": self._identity}, indent=1))
+        seal(partial)
+        target = self._folder / f"{STEP}{state['done']:08d}"
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+        sync(self._folder)
+        self._point(LATEST, target)
+        best = self._best()
+        self._point(BEST, best)
+        for old in self._all()[self._settings.keep :]:
+            if old != best:
+                shutil.rmtree(old)
+
     def _newest_good(self) -> Path | None:
         for candidate in self._all():
-            fault = _fault(candidate)
-            if fault is None:
+            wrong = fault(candidate)
+            if wrong is None:
                 return candidate
-            say(f"Passed over the checkpoint '{candidate}': {fault}.")
+            say(f"Passed over the checkpoint '{candidate}': {wrong}.")
         return None
 
-    def _set_aside_newer(self, resumed: Path | None) -> None:
+    def _set_aside_newer(self, resumed: Found | None) -> None:
         for killed in self._folder.glob(f".{STEP}*.part"):
             shutil.rmtree(killed)
         for newer in self._all():
-            if resumed is not None and newer.name <= resumed.name:
+            if resumed is not None and newer.name <= resumed.path.name:
                 break
             aside = self._folder / newer.name.replace(STEP, ASIDE)
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(newer, aside)
             say(f"Set aside '{newer}' as '{aside.name}': nothing reads it again, so delete it when you like.")
         if resumed is not None:
-            self._point_at(resumed)
+            self._point(LATEST, resumed.path)
+            self._point(BEST, self._best())
 
-    def _point_at(self, newest: Path) -> None:
-        with whole_file(self._folder / LATEST) as pointer:
-            pointer.write_text(newest.name)
+    def _point(self, name: str, to: Path | None) -> None:
+        if to is None:
+            (self._folder / name).unlink(missing_ok=True)
+            return
+        with whole_file(self._folder / name) as pointer:
+            pointer.write_text(to.name)
 
     def _all(self) -> list[Path]:
         """The checkpoints there are, from the newest to the oldest."""
         return sorted(self._folder.glob(f"{STEP}*"), reverse=True)
+
+    def _best(self) -> Path | None:
+        """The one with the highest score, the oldest of several; None where none has a score."""
+        scores = {path: score for path in reversed(self._all()) if (score := _score(path)) is not None}
+        return max(scores, key=scores.__getitem__, default=None)
 
     def _check_identity(self, path: Path, written: Mapping[str, Any]) -> None:
         difference = _difference(written, self._identity)
@@ -146,6 +220,28 @@ class Checkpoints:
             )
 
 
+def _check_format(path: Path, state: Mapping[str, Any]) -> None:
+    if state.get("format") != FORMAT:
+        raise Refusal(
+            f"A checkpoint must hold a run's state as safetensors (format {FORMAT}), but '{path}' is of another "
+            "version, which may hold pickles and is not read: finish the run with the version that wrote it, give "
+            "another --out, or start over with --replace True."
+        )
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _score(folder: Path) -> float | None:
+    try:
+        score = json.loads((folder / STATE).read_text()).get("score")
+    except (OSError, ValueError):
+        return None
+    return None if score is None else float(score)
+
+
 def _difference(written: Any, wanted: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """The first value that differs: its dotted name, what is written, and what is wanted; None if all are equal."""
     if isinstance(written, Mapping) and isinstance(wanted, Mapping):
@@ -153,41 +249,3 @@ def _difference(written: Any, wanted: Any, name: str = "") -> tuple[str, Any, An
         found = (_difference(written.get(key), wanted.get(key), f"{name}.{key}".lstrip(".")) for key in inner)
         return next((difference for difference in found if difference), None)
     return None if written == wanted else (name, written, wanted)
-
-
-def _seal(folder: Path) -> None:
-    """Flushes every file to the disk and lists it with its sha256 in `files.json`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(folder)): sha256_file(path) for path in files}
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    with whole_file(folder / FILES) as listed:
-        listed.write_text(json.dumps(hashes, indent=1))
-
-
-def _fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint; None for one whose files are exactly the listed ones, unaltered."""
-    try:
-        hashes: dict[str, str] = json.loads((folder / FILES).read_text())
-    except (OSError, ValueError):
-        return f"its list {FILES} is missing or damaged"
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {FILES}
-    if there != set(hashes):
-        name = sorted(there ^ set(hashes))[0]
-        return f"'{name}' is {'missing' if name in hashes else 'not in its list'}"
-    altered = [name for name, expected in sorted(hashes.items()) if sha256_file(folder / name) != expected]
-    return f"'{altered[0]}' is not as it was written" if altered else None
-
-
-def _random_states() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_random_states(states: Mapping[str, torch.Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
         if config.replace:
             _start_over(config, checkpoints, world)
-        start = checkpoints.resume(engine)
+        start = checkpoints.resume(engine, checkpoints.newest())
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
         skipped = Skipped(batches.held_out.faults)
         skipped.tell(start, record)
@@ -66,7 +66,7 @@ def main(config: Config) -> None:
             record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
             if checkpoints.due(step + 1) or step + 1 == stop:
                 skipped.tell(step + 1, record)
-                checkpoints.save(engine, step + 1)
+                checkpoints.save(engine, step + 1, record.run_id)
             clock = time.perf_counter()
         record.metrics(stop, _say_how_it_went(evaluate(engine, batches)))
         if stop == steps:

@@ -1,4 +1,4 @@
-"""The engine: DeepSpeed around the encoder. The only file that imports deepspeed.
+"""The engine: DeepSpeed around the encoder. With its state, the only files that import deepspeed.
 
 The loss is one number of the whole global batch and a rank's gradient is that of its own rows, so parameter gradients
 are summed over ranks, never averaged, at every ZeRO stage.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from launch.world import World
 from pretrain.engine.settings import EngineSettings
+from pretrain.engine.state import load_state, save_state
 from pretrain.model import Transformer
 
 
@@ -66,13 +67,12 @@ class Engine:
         self._engine.train(on)
 
     def save(self, folder: Path) -> None:
-        """Writes parameters and optimizer states below a folder; every rank writes its own part."""
-        self._engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
+        """Writes parameters and the optimizer's state into a folder, whole; each rank a share of them."""
+        save_state(self._engine, self.model, folder / "engine", self.world)
 
     def load(self, folder: Path) -> None:
-        """Takes the state that `save` wrote. It is a pickle: the caller has checked its hashes."""
-        found, _ = self._engine.load_checkpoint(str(folder), tag="engine")
-        assert found, "the caller has checked that the files are there"
+        """Takes the state that `save` wrote, on any number of ranks and at any ZeRO stage."""
+        load_state(self._engine, self.model, folder / "engine")
 
     def weights(self) -> dict[str, Tensor]:
         """Every parameter whole and on the CPU, on every rank."""

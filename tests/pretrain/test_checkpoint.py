@@ -1,17 +1,21 @@
 """A checkpoint is whole, checked before it is believed, and passed over when it is not good."""
 
 import json
+import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from launch.refusal import Refusal
 from launch.world import World
 from pretrain.checkpoint import Checkpoints, CheckpointSettings
 from pretrain.engine.engine import Engine
+from pretrain.sealed import seal
 
 
 class Counter(Engine):
@@ -22,10 +26,10 @@ class Counter(Engine):
 
     def save(self, folder: Path) -> None:
         (folder / "engine").mkdir()
-        (folder / "engine" / "state.pt").write_text(str(self.number))
+        save_file({"number": torch.tensor(self.number)}, folder / "engine" / "0.safetensors")
 
     def load(self, folder: Path) -> None:
-        self.number = int((folder / "engine" / "state.pt").read_text())
+        self.number = int(load_file(folder / "engine" / "0.safetensors")["number"])
 
 
 def checkpoints(folder: Path, world: World, **identity: Any) -> Checkpoints:
@@ -40,8 +44,8 @@ def saved(tmp_path: Path, alone: World) -> Path:
 
 
 def resumed(folder: Path, world: World) -> tuple[int, int]:
-    engine = Counter()
-    return checkpoints(folder, world).resume(engine), engine.number
+    engine, run = Counter(), checkpoints(folder, world)
+    return run.resume(engine, run.newest()), engine.number
 
 
 def test_without_a_checkpoint_a_run_starts_at_its_first_step(tmp_path: Path, alone: World) -> None:
@@ -60,7 +64,9 @@ def test_a_checkpoint_is_due_every_few_steps(tmp_path: Path, alone: World) -> No
 
 
 def _alter(folder: Path) -> None:
-    (folder / "engine" / "state.pt").write_text("99")
+    with (folder / "engine" / "0.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
 
 
 def _cut_the_list(folder: Path) -> None:
@@ -68,7 +74,7 @@ def _cut_the_list(folder: Path) -> None:
 
 
 def _lose_a_file(folder: Path) -> None:
-    (folder / "rng-0.safetensors").unlink()
+    (folder / "state.json").unlink()
 
 
 def _add_a_file(folder: Path) -> None:
@@ -78,9 +84,9 @@ def _add_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "fault"),
     [
-        (_alter, "'engine/state.pt' is not as it was written"),
+        (_alter, "'engine/0.safetensors' is not as it was written"),
         (_cut_the_list, "its list files.json is missing or damaged"),
-        (_lose_a_file, "'rng-0.safetensors' is missing"),
+        (_lose_a_file, "'state.json' is missing"),
         (_add_a_file, "'engine/more.pt' is not in its list"),
     ],
 )
@@ -95,7 +101,7 @@ def test_a_torn_or_altered_checkpoint_is_passed_over_with_a_sentence(
 def test_a_torn_checkpoint_pushes_no_good_one_out(saved: Path, alone: World) -> None:
     _alter(saved / "step-00000015")
     run, engine = checkpoints(saved, alone), Counter()
-    assert run.resume(engine) == 10
+    assert run.resume(engine, run.newest()) == 10
     assert (saved / "latest").read_text() == "step-00000010"
     run.save(Counter(12), 12)
     assert {path.name for path in saved.glob("*-*")} == {"step-00000010", "step-00000012", "passed-over-00000015"}
@@ -149,27 +155,76 @@ def test_a_checkpoint_of_another_run_is_refused_by_the_setting_that_differs(
 ) -> None:
     _alter(saved / "step-00000015")
     with pytest.raises(Refusal, match=sentence):
-        checkpoints(saved, alone, **changed).resume(Counter())
+        checkpoints(saved, alone, **changed).newest()
     assert (saved / "step-00000015").exists(), "a run that is refused touches nothing"
 
 
 def test_a_difference_inside_a_table_of_settings_is_named_in_full(tmp_path: Path, alone: World) -> None:
     checkpoints(tmp_path, alone, engine={"clip": 1.0, "warm_up": 5}).save(Counter(1), 5)
     with pytest.raises(Refusal, match=r"'engine.warm_up' is 5 in .* and 7 now: restore --engine.warm_up, give another"):
-        checkpoints(tmp_path, alone, engine={"clip": 1.0, "warm_up": 7}).resume(Counter())
+        checkpoints(tmp_path, alone, engine={"clip": 1.0, "warm_up": 7}).newest()
 
 
-def test_a_checkpoint_of_another_number_of_processes_is_refused(saved: Path, alone: World) -> None:
-    state = saved / "step-00000015" / "state.json"
-    assert json.loads(state.read_text())["identity"]["processes"] == 1
-    of_four = World(0, 4, 0, alone.device, alone.seed)
-    with pytest.raises(Refusal, match=r"'processes' is 1 in .* and 4 now: restore --job.processes"):
-        checkpoints(saved, of_four).resume(Counter())
+def test_another_number_of_processes_goes_on_and_says_so(
+    saved: Path, alone: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = checkpoints(saved, alone)
+    found = run.newest()
+    assert found is not None
+    assert run.resume(Counter(), replace(found, processes=4)) == 15
+    assert "step-00000015', which 4 processes wrote." in capsys.readouterr().out
 
 
-def test_random_numbers_go_on_where_they_stopped(tmp_path: Path, alone: World) -> None:
-    checkpoints(tmp_path, alone).save(Counter(1), 5)
-    expected = torch.rand(4)
-    torch.manual_seed(99)
-    resumed(tmp_path, alone)
-    assert torch.equal(torch.rand(4), expected)
+def test_what_is_found_names_the_run_that_wrote_it(tmp_path: Path, alone: World) -> None:
+    checkpoints(tmp_path, alone).save(Counter(5), 5, run="c0ffee")
+    found = checkpoints(tmp_path, alone).newest()
+    assert found is not None
+    assert (found.done, found.run, found.processes) == (5, "c0ffee", 1)
+
+
+def test_the_best_is_kept_however_old_and_ties_fall_to_the_older(tmp_path: Path, alone: World) -> None:
+    scores = {5: 0.25, 10: 0.5, 15: float("nan"), 20: 0.5, 25: None, 30: -1.0}
+    for done, score in scores.items():
+        checkpoints(tmp_path, alone).save(Counter(done), done, score=score)
+    assert {path.name for path in tmp_path.glob("step-*")} == {"step-00000010", "step-00000025", "step-00000030"}
+    assert (tmp_path / "best").read_text() == "step-00000010"
+    assert (tmp_path / "latest").read_text() == "step-00000030"
+
+
+def test_a_best_that_was_not_good_gives_its_place_to_the_next(tmp_path: Path, alone: World) -> None:
+    for done, score in ((5, 0.25), (10, 0.5)):
+        checkpoints(tmp_path, alone).save(Counter(done), done, score=score)
+    _alter(tmp_path / "step-00000010")
+    assert resumed(tmp_path, alone) == (5, 5)
+    assert (tmp_path / "best").read_text() == "step-00000005"
+
+
+def test_without_a_score_there_is_no_best(saved: Path) -> None:
+    assert not (saved / "best").exists()
+
+
+def test_a_checkpoint_with_pickles_of_an_earlier_version_is_refused_unread(tmp_path: Path, alone: World) -> None:
+    folder = tmp_path / "step-00000005"
+    (folder / "engine").mkdir(parents=True)
+    (folder / "engine" / "mp_rank_00_model_states.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    (folder / "state.json").write_text(json.dumps({"done": 5, "identity": {"manifest": "abc", "processes": 1}}))
+    seal(folder)
+    with pytest.raises(Refusal, match=r"as safetensors \(format 2\), but '.*step-00000005' is of another version"):
+        checkpoints(tmp_path, alone).newest()
+
+
+def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays_good(saved: Path, alone: World) -> None:
+    class Large(Counter):
+        def save(self, folder: Path) -> None:
+            (folder / "engine").mkdir()
+            save_file({"number": torch.zeros(100_000)}, folder / "engine" / "0.safetensors")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(Refusal, match=r"must be written whole, but one in .* could not be: .*File too large"):
+            checkpoints(saved, alone).save(Large(20), 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(saved.glob(".*"))
+    assert resumed(saved, alone) == (15, 15)
