@@ -2,26 +2,30 @@
 
     L = Σ_pos w⁺ [p - ⟨z_i, z_j⟩]₊ + Σ_neg w⁻ [⟨z_i, z_j⟩ - n]₊
 
-The pair matrix is never stored: see `sweep`. Scores and labels are symmetric, so from one all-gather of
-embeddings a rank computes the complete gradient of its own rows (ordered pairs (i, j) and (j, i): a factor
-2), and nothing travels in the backward pass. Every rank returns the same, whole loss; the gradient of a
-parameter is the SUM over ranks.
+The pair matrix is never stored: see `sweep`. Scores and labels are symmetric, so from embeddings seen once, see
+`exchange`, a rank computes the complete gradient of its own rows (ordered pairs (i, j) and (j, i): a factor 2), and
+nothing travels in the backward pass. Every rank returns the same, whole loss; the gradient of a parameter is the SUM
+over ranks.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from launch.settings import Settings
-from pretrain.loss.pairs import BLOCKS, Mode, Totals, gather, totals
-from pretrain.loss.sweep import Rows, Weights, sweep
+from pretrain.loss.exchange import Block, Exchange, block_of, blocks, introduce, sort_own
+from pretrain.loss.hinges import ACTIVE_NEGATIVES, ACTIVE_POSITIVES, COSINES, POSITIVE_COSINES, Margins, Slopes
+from pretrain.loss.pairs import AUDIO, BLOCKS, VISUAL, Mode, Snippets
+from pretrain.loss.sampled import draw, sweep_drawn
+from pretrain.loss.sweep import Side, Tally, sweep, sweep_own
 
 
 class LossSettings(Settings):
@@ -35,6 +39,26 @@ class LossSettings(Settings):
     )
     positive_margin: float = Field(0.9, ge=-1, le=1, description="p: the cosine from which a positive pair is free")
     negative_margin: float = Field(0.3, ge=-1, le=1, description="n: the cosine up to which a negative pair is free")
+    pairs: Literal["all", "sampled"] = Field(
+        "all",
+        description="all ordered pairs of the global batch, or (the paper) some snippets drawn at random against all",
+    )
+    anchors: int = Field(1, ge=1, description="audio-visual snippet pairs drawn a step; counts where pairs = sampled")
+    multi: Literal["sum", "alternate"] = Field(
+        "sum",
+        description="mode multi takes the pairs of both kinds in every step (sum), or, as the authors' release does, "
+        "uni in the epochs 0, 2, … and cross in the others (alternate)",
+    )
+    exchange: Exchange = Field(
+        "auto",
+        description="every rank holds all embeddings (gather) or one rank's after the other's (ring): memory, not "
+        "result; auto gathers up to gather_mib",
+    )
+    gather_mib: int = Field(
+        2048,
+        ge=0,
+        description="MiB of embeddings in the global batch up to which exchange = auto gathers; twice is held",
+    )
     tile: int = Field(1024, ge=1, description="rows and columns of scores held at once: memory, not result")
 
     @model_validator(mode="after")
@@ -49,6 +73,12 @@ class LossSettings(Settings):
                 stacklevel=2,
             )
         return self
+
+    def in_epoch(self, epoch: int) -> "LossSettings":
+        """The settings of an epoch, counted from 0: the same, but where `multi` alternates."""
+        if self.mode != "multi" or self.multi == "sum":
+            return self
+        return self.model_copy(update={"mode": "cross" if epoch % 2 else "uni"})
 
 
 @dataclass(frozen=True)
@@ -72,91 +102,109 @@ def contrast(
     visual: Float[Tensor, "snippet width"],
     ids: Int[Tensor, "snippet way"],
     settings: LossSettings,
+    present: Bool[Tensor, "snippet 2"] | None = None,
+    drawn_from: tuple[int, int] | None = None,
 ) -> Contrast:
     """The loss over all pairs of all ranks' snippets, from this rank's unit rows and component ids.
 
-    Collective: every rank calls it, with any number of snippets, also none. A row that is not finite makes
-    the loss NaN or infinite on every rank.
+    `present`: which audio and visual rows are there (None: all); the others are in no pair and get no gradient.
+    `drawn_from`: the run's seed and the step, which fix what `pairs = sampled` draws.
+
+    Collective: every rank calls it, with any number of snippets, also none. A row that is not finite makes the loss NaN
+    or infinite on every rank.
     """
     assert audio.shape == visual.shape, "a snippet has an audio and a visual row"
     assert len(ids) == len(audio), "a snippet has components"
     assert ids.shape[1] in (1, 2), "a snippet has one component, or one in each of two ways"
-    everyone, _ = gather(ids)
-    loss, numbers = _AllPairs.apply(audio, visual, ids, everyone, settings)
-    positives, negatives, *sums = numbers.tolist()
-    counts = 2 * (positives, negatives)
-    means = [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
-    return Contrast(loss, int(positives), int(negatives), *means)
+    snippets = introduce(ids, present)
+    anchors = None
+    if settings.pairs == "sampled":
+        assert drawn_from is not None, "what is drawn follows from the seed and the step"
+        anchors = draw(snippets, settings.anchors, *drawn_from)
+    counts = snippets.count(settings.mode, anchors)
+    loss, sums = _Loss.apply(audio, visual, snippets, counts, anchors, settings)
+    found = sums.tolist()
+    cosines = found[POSITIVE_COSINES], found[COSINES] - found[POSITIVE_COSINES]
+    means = [
+        value / count if count else 0.0
+        for value, count in zip((*cosines, found[ACTIVE_POSITIVES], found[ACTIVE_NEGATIVES]), 2 * counts, strict=True)
+    ]
+    return Contrast(loss, *counts, *means)
 
 
-class _AllPairs(torch.autograd.Function):
+class _Loss(torch.autograd.Function):
     """Loss and gradient in the forward pass; the backward pass scales the gradient of this rank's rows."""
 
     @staticmethod
     def forward(
-        ctx: Any, audio: Tensor, visual: Tensor, ids: Tensor, everyone: Tensor, settings: LossSettings
+        ctx: Any,
+        audio: Tensor,
+        visual: Tensor,
+        snippets: Snippets,
+        counts: tuple[int, int],
+        anchors: Tensor | None,
+        settings: LossSettings,
     ) -> tuple[Tensor, Tensor]:
-        rows, start = gather(torch.stack((audio.detach(), visual.detach()), dim=1))
-        whole = totals(rows, everyone, settings.mode)
-        own, keys, back = _sorted(rows, everyone, slice(start, start + len(ids)))
-        weights = _weights(settings, whole.positives, whole.negatives)
-        if settings.reduction == "active":
-            counted = _sweep_blocks(own, keys, weights, settings, gradient=False)[1]
-            weights = _weights(settings, int(counted[2]), int(counted[3]))
         needed = any(ctx.needs_input_grad[:2])
-        gradient, sums = _sweep_blocks(own, keys, weights, settings, gradient=needed)
+        rows = [each.detach().to(torch.promote_types(each.dtype, torch.float32)) for each in (audio, visual)]
+        sums = torch.zeros(6, dtype=torch.float64, device=audio.device)
+        weights = _weights(settings.reduction, sums.new_tensor(counts))
+        apart = settings.reduction == "active"  # its weights are known when all active pairs are counted
+        ratio = None if apart else float(weights[0] / weights[1])
+        tally = Tally(Margins(settings.positive_margin, settings.negative_margin, ratio), sums, settings.tile)
+        mine = sort_own(rows, snippets)
+        own = [
+            Side(rows, Slopes.zeros(rows.values, apart) if needed else None)
+            for rows in block_of(mine, snippets, snippets.rank)
+        ]
+        if anchors is None:
+            _sweep_all(own, blocks(mine, snippets, settings.exchange, settings.gather_mib), settings.mode, tally)
+        else:
+            sweep_drawn(own, snippets, anchors, settings.mode, tally)
+        if snippets.ranks > 1:
+            dist.all_reduce(sums)
+        if apart:
+            weights = _weights(settings.reduction, sums[[ACTIVE_POSITIVES, ACTIVE_NEGATIVES]])
         if needed:
-            ctx.save_for_backward(2 * gradient[back])
-        loss = weights.positive * sums[0] + weights.negative * sums[1]
-        numbers = _numbers(whole, sums)
-        ctx.mark_non_differentiable(numbers)
-        return loss.to(audio.dtype), numbers
+            orders = 2 if anchors is None else 1  # a row's pairs count for it in both orders, or as they are drawn
+            ctx.save_for_backward(*_gradients(own, snippets, orders * weights, audio))
+        ctx.mark_non_differentiable(sums)
+        return (weights * sums[:2]).sum().to(rows[0].dtype), sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        scaled = outputs[0] * gradient
-        return scaled[:, 0], scaled[:, 1], None, None, None
+        audio, visual = ctx.saved_tensors
+        return outputs[0] * audio, outputs[0] * visual, None, None, None, None
 
 
-def _sorted(rows: Tensor, everyone: Tensor, mine: slice) -> tuple[list[Rows], list[Rows], Tensor]:
-    """This rank's and all rows of each modality sorted by the first way's id, and how to put this rank's back."""
-    order = everyone[:, 0].argsort(stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    own_place, own_order = place[mine].sort()
-    own_rows = order[own_place]
-    keys = [Rows(rows[order, m].contiguous(), everyone[order], place[order]) for m in (0, 1)]
-    own = [Rows(rows[own_rows, m].contiguous(), everyone[own_rows], own_place) for m in (0, 1)]
-    return own, keys, own_order.argsort()
+def _sweep_all(own: list[Side], compared: Iterator[Block], mode: Mode, tally: Tally) -> None:
+    """Adds this rank's rows with each other, in both orders of a pair, and then with the other ranks', in one."""
+    next(compared)
+    for query, key in BLOCKS[mode]:
+        if query == key:
+            sweep_own(own[query], tally)
+        elif query < key:
+            sweep(own[query], own[key], 2, tally)
+    for block in compared:
+        for query, key in BLOCKS[mode]:
+            sweep(own[query], Side(block[key], None), 1, tally)
 
 
-def _weights(settings: LossSettings, positives: int, negatives: int) -> Weights:
-    """What one pair of each kind weighs, given how many there are (for `active`: how many are active)."""
-    p, n = settings.positive_margin, settings.negative_margin
-    if settings.reduction == "sum":
-        return Weights(p, n, 1.0, 1.0)
-    if settings.reduction == "mean":
-        return Weights(p, n, *(2 * (1 / max(positives + negatives, 1),)))
-    return Weights(p, n, 1 / max(positives, 1), 1 / max(negatives, 1))
+def _weights(reduction: str, counts: Tensor) -> Float[Tensor, "2"]:
+    """What one positive and one negative pair weigh, given how many of each are to be averaged over."""
+    if reduction == "sum":
+        return torch.ones_like(counts)
+    return 1 / (counts.sum().expand(2) if reduction == "mean" else counts).clamp(min=1)
 
 
-def _sweep_blocks(
-    own: list[Rows], keys: list[Rows], weights: Weights, settings: LossSettings, gradient: bool
-) -> tuple[Float[Tensor, "row 2 width"], Float[Tensor, "4"]]:
-    """The gradient of this rank's sorted rows, and the numbers of `Swept.sums` added up over all ranks."""
-    slopes = [torch.zeros_like(rows.values) for rows in own]
-    sums = torch.zeros(4, dtype=torch.float64, device=slopes[0].device)
-    for query, key in BLOCKS[settings.mode]:
-        swept = sweep(own[query], keys[key], weights, query == key, settings.tile, gradient)
-        slopes[query] += swept.gradient
-        sums += swept.sums
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(sums)
-    return torch.stack(slopes, dim=1), sums
-
-
-def _numbers(whole: Totals, sums: Tensor) -> Tensor:
-    counts, cosines = [whole.positives, whole.negatives], [whole.positive_cosines, whole.negative_cosines]
-    return torch.cat((sums.new_tensor(counts + cosines), sums[2:]))
+def _gradients(own: list[Side], snippets: Snippets, weights: Tensor, like: Tensor) -> list[Tensor]:
+    """The gradient of this rank's rows as they came, from their slopes, which are used up."""
+    found = []
+    for modality in (AUDIO, VISUAL):
+        slopes = own[modality].slopes
+        assert slopes is not None
+        gradient = slopes.weighed(weights)
+        where = snippets.order(snippets.rank, modality) - snippets.first
+        found.append(torch.zeros_like(like).index_copy_(0, where, gradient.to(like.dtype)))
+    return found

@@ -1,169 +1,128 @@
 """The sweep: hinges and gradient over all pairs of some rows, tile by tile; no matrix of pairs is ever stored.
 
-Rows come sorted by their first way's component, so most tiles can hold no pair that is positive in it. In such a tile
-the pairs that are equal in the second way are listed and taken out one by one, where they are few; what is left are
-negatives, and a tile whose negatives are all beyond their margin costs one product of matrices.
+A rank's own rows are compared once for both orders of a pair: a tile's W K is the gradient of its queries, Wᵀ Q that of
+its keys, and tiles below the diagonal are their mirror images. In a tile whose positive pairs are few, these are listed
+and taken out one by one; what is left are negatives, and a tile whose negatives are all within their margin costs one
+product of matrices instead of three.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from pretrain.loss.pairs import alike
-
-FEW = 16
-"""Pairs a row that are listed at most. Measured on 1024 × 1024 scores, width 256, one thread: to list 16 a row and take
-them out costs 2.5 ms, to look at every pair 15.6 ms, the scores themselves 6.5 ms."""
+from pretrain.loss.hinges import (
+    COSINES,
+    NEGATIVE_HINGES,
+    POSITIVE_HINGES,
+    Listed,
+    Margins,
+    Slopes,
+    as_floats,
+    both_kinds,
+    few_positives,
+    listed_positives,
+    negatives,
+    same,
+)
+from pretrain.loss.pairs import Rows
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one modality in the order of their first way's ids, so that its positive pairs lie in few tiles."""
+class Side:
+    """Rows of one modality, and what takes their gradient: None for rows of another rank, or where none is wanted."""
 
-    values: Float[Tensor, "row width"]
-    ids: Int[Tensor, "row way"]
-    place: Int[Tensor, " row"]
-    """Where each row stands among the sorted rows of the global batch."""
+    rows: Rows
+    slopes: Slopes | None
 
-    def chunks(self, length: int) -> Iterator["Rows"]:
-        for start in range(0, len(self.ids), length):
+    def chunks(self, length: int) -> Iterator["Side"]:
+        for start in range(0, len(self.rows.ids), length):
             part = slice(start, start + length)
-            yield Rows(self.values[part], self.ids[part], self.place[part])
+            rows = Rows(self.rows.values[part], self.rows.ids[part])
+            yield Side(rows, self.slopes and self.slopes.part(part))
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The hinge's margins, and what one positive and one negative pair weigh in the loss."""
+class Tally:
+    """How pairs are weighed, and what a sweep adds to."""
 
-    positive_margin: float
-    negative_margin: float
-    positive: float
-    negative: float
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What a sweep over all pairs of some rows left behind."""
-
-    gradient: Float[Tensor, "row width"]
-    """Of the weighted hinges with respect to the query rows, each ordered pair counted once."""
-    sums: Float[Tensor, "4"]
-    """Float64: the unweighted hinges of positive and negative pairs, the number of active ones of each."""
+    margins: Margins
+    sums: Float[Tensor, "6"]
+    """Over ordered pairs, see `hinges`."""
+    tile: int
+    """Rows and columns of scores held at once."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Pairs of a tile, row by row."""
-
-    row: Int[Tensor, " pair"]
-    column: Int[Tensor, " pair"]
-    first: Int[Tensor, " row"]
-    """Where each row's pairs begin."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The scores of some queries and keys, and what they add to."""
-
-    scores: Float[Tensor, "query key"]
-    queries: Rows
-    keys: Rows
-    slope: Float[Tensor, "query width"] | None
-    """Takes the queries' gradient; None where none is wanted."""
-    sums: Float[Tensor, "4"]
-    """Takes the numbers of `Swept.sums`."""
+def sweep_own(side: Side, tally: Tally) -> None:
+    """Adds all ordered pairs of a rank's rows of one modality; a row and itself are no pair."""
+    chunks = list(side.chunks(tally.tile))
+    for index, left in enumerate(chunks):
+        each = torch.arange(len(left.rows.ids), device=left.rows.ids.device)
+        _add(left, Side(left.rows, None), 1, Listed(each, each), tally)
+        for right in chunks[index + 1 :]:
+            _add(left, right, 2, None, tally)
+    norms = torch.linalg.vector_norm(side.rows.values, dtype=torch.float64).square()
+    tally.sums[COSINES] += _cosines(side, side) - norms
 
 
-def sweep(queries: Rows, keys: Rows, weights: Weights, same_modality: bool, tile: int, gradient: bool) -> Swept:
-    """The hinges of all ordered pairs (query, key) and their gradient, in one pass over tiles of scores.
-
-    A score that is not a number counts as active, so that it reaches the loss and does not vanish in a comparison.
-    """
-    total = torch.zeros_like(queries.values)
-    sums = torch.zeros(4, dtype=torch.float64, device=total.device)
-    start = 0
-    for some in queries.chunks(tile):
-        slope = total[start : start + len(some.ids)] if gradient else None
-        for others in keys.chunks(tile):
-            part = Tile(some.values @ others.values.T, some, others, slope, sums)
-            positives = _few_positives(some, others)
-            if positives is None:
-                _add_both_kinds(part, weights, same_modality)
-            else:
-                _take_out(part, positives, weights)
-                _add_negatives(part, weights)
-        start += len(some.ids)
-    return Swept(total, sums)
+def sweep(left: Side, right: Side, orders: int, tally: Tally) -> None:
+    """Adds all pairs of rows of two modalities or two ranks, each pair for one or both of its orders."""
+    rights = list(right.chunks(tally.tile))
+    for one in left.chunks(tally.tile):
+        for other in rights:
+            _add(one, other, orders, None, tally)
+    tally.sums[COSINES] += orders * _cosines(left, right)
 
 
-def _few_positives(queries: Rows, keys: Rows) -> Listed | None:
-    """The positive pairs of a tile that has few; None: it may have more, so every pair must be looked at."""
-    if not (bool(queries.ids[0, 0] > keys.ids[-1, 0]) or bool(queries.ids[-1, 0] < keys.ids[0, 0])):
-        return None
-    if queries.ids.shape[1] == 1:
-        return Listed(queries.place[:0], queries.place[:0], queries.place[:0])
-    second, order = keys.ids[:, 1].sort()
-    wanted = queries.ids[:, 1].contiguous()
-    low = torch.searchsorted(second, wanted)
-    count = torch.searchsorted(second, wanted, right=True) - low
-    found = int(count.sum())
-    if found > FEW * len(count):
-        return None
-    first = count.cumsum(0) - count
-    row = torch.repeat_interleave(count)
-    return Listed(row, order[(low - first)[row] + torch.arange(found, device=row.device)], first)
+def _cosines(left: Side, right: Side) -> Float[Tensor, ""]:
+    """The sum of the scores of all pairs, without looking at any."""
+    return left.rows.values.sum(0, dtype=torch.float64) @ right.rows.values.sum(0, dtype=torch.float64)
 
 
-def _take_out(tile: Tile, positives: Listed, weights: Weights) -> None:
-    """Adds the hinges of the listed pairs, and lowers their scores so that no negative is seen in their place."""
-    if len(positives.row) == 0:
-        return
-    scores = tile.scores[positives.row, positives.column]
-    tile.scores[positives.row, positives.column] = -torch.inf
-    active = ~(scores >= weights.positive_margin)
-    tile.sums[0] += (weights.positive_margin - scores[active]).sum()
-    tile.sums[2] += active.sum()
-    if tile.slope is not None:
-        signed = active.to(scores.dtype).mul_(-weights.positive)
-        values, bags = tile.keys.values, positives.first
-        tile.slope.add_(embedding_bag(positives.column, values, bags, mode="sum", per_sample_weights=signed))
+def _add(left: Side, right: Side, orders: int, itself: Listed | None, tally: Tally) -> None:
+    """Adds a tile of scores, which are thrown away."""
+    sums, margins = torch.zeros_like(tally.sums), tally.margins
+    scores = left.rows.values @ right.rows.values.T
+    pairs = few_positives(left.rows.ids, right.rows.ids, itself)
+    if pairs is None:
+        ids = [as_floats(side.rows.ids, scores) for side in (left, right)]
+        over, under = both_kinds(scores, same(*ids), itself, margins, sums)
+        if float(sums[POSITIVE_HINGES] + sums[NEGATIVE_HINGES]):
+            add_gradient(over, under, left, right, margins)
+    else:
+        active = listed_positives(scores, pairs, margins, sums)
+        if itself is not None:
+            scores[itself.row, itself.column] = margins.negative
+        over_or_none = negatives(scores, margins.negative, sums)
+        if over_or_none is not None and margins.ratio is not None:
+            over_or_none[active.row, active.column] = -margins.ratio
+        elif len(active.row):
+            _add_listed(active, left, right, margins)
+        if over_or_none is not None:
+            add_gradient(over_or_none, None, left, right, margins)
+    tally.sums.add_(sums, alpha=orders)
 
 
-def _add_negatives(tile: Tile, weights: Weights) -> None:
-    """Adds the hinges of a tile whose pairs are all negative."""
-    if bool(tile.scores.amax() <= weights.negative_margin):
-        return
-    negative = ~(tile.scores <= weights.negative_margin)
-    _add_over(tile, negative, weights)
-    if tile.slope is not None:
-        tile.slope.addmm_(negative.to(tile.scores.dtype).mul_(weights.negative), tile.keys.values)
+def add_gradient(over: Tensor, under: Tensor | None, left: Side, right: Side, margins: Margins) -> None:
+    """Adds W K to the queries' slopes and Wᵀ Q to the keys', W being 1 where a pair's score is to fall."""
+    if under is not None and margins.ratio is not None:
+        over, under = over.sub_(under, alpha=margins.ratio), None
+    for side, other, turned in ((left, right, False), (right, left, True)):
+        if side.slopes is not None:
+            side.slopes.negative.addmm_(over.T if turned else over, other.rows.values)
+            if under is not None:
+                side.slopes.positive.addmm_(under.T if turned else under, other.rows.values, alpha=-1)
 
 
-def _add_both_kinds(tile: Tile, weights: Weights, same_modality: bool) -> None:
-    """Adds the hinges of a tile with pairs of both kinds; a row and itself are no pair."""
-    scores = tile.scores
-    same = alike(tile.queries.ids, tile.keys.ids)
-    negative = ~(scores <= weights.negative_margin) & ~same
-    if same_modality:
-        column = tile.queries.place - tile.keys.place[0]
-        held = ((column >= 0) & (column < len(tile.keys.ids))).nonzero().squeeze(1)
-        same[held, column[held]] = False
-    positive = ~(scores >= weights.positive_margin) & same
-    _add_over(tile, negative, weights)
-    under = scores.masked_fill(~positive, weights.positive_margin).sub_(weights.positive_margin)
-    tile.sums[0] -= under.sum()
-    tile.sums[2] += positive.sum()
-    if tile.slope is not None:
-        signed = negative.to(scores.dtype).mul_(weights.negative)
-        tile.slope.addmm_(signed.sub_(positive.to(scores.dtype), alpha=weights.positive), tile.keys.values)
-
-
-def _add_over(tile: Tile, negative: Tensor, weights: Weights) -> None:
-    """Adds the hinges of the active negative pairs."""
-    over = tile.scores.masked_fill(~negative, weights.negative_margin).sub_(weights.negative_margin)
-    tile.sums[1] += over.sum()
-    tile.sums[3] += negative.sum()
+def _add_listed(pairs: Listed, left: Side, right: Side, margins: Margins) -> None:
+    """The same for positive pairs one by one."""
+    weight = -1.0 if margins.ratio is None else -margins.ratio
+    for side, other, at, to in ((left, right, pairs.row, pairs.column), (right, left, pairs.column, pairs.row)):
+        if side.slopes is not None:
+            order = at.argsort(stable=True)
+            count = at.bincount(minlength=len(side.rows.ids))
+            added = embedding_bag(to[order], other.rows.values, count.cumsum(0) - count, mode="sum")
+            side.slopes.positive.add_(added, alpha=weight)

@@ -1,80 +1,52 @@
-"""A tile's few positive pairs are found without looking at every pair, and then cost what they are."""
+"""A tile's way through the sweep is a matter of speed: pairs listed one by one add what they add among all pairs."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from pretrain.loss import sweep as sweeping
-from pretrain.loss.sweep import FEW, Rows, Weights, _few_positives, sweep
+from pretrain.loss.hinges import ACTIVE_NEGATIVES, ACTIVE_POSITIVES, Margins, Slopes
+from pretrain.loss.pairs import Rows
+from pretrain.loss.sweep import Side, Tally, sweep, sweep_own
 
-WEIGHTS = Weights(positive_margin=0.9, negative_margin=-0.2, positive=0.7, negative=0.2)
 
-
-def rows(ids: Tensor, seed: int = 0) -> Rows:
-    """Random float64 rows with these ids, (row, way), sorted by the first way."""
+def side(firsts: int, seconds: int, seed: int, apart: bool) -> Side:
+    """64 random unit rows in float64 with two ids each, sorted by the first, and slopes for them."""
     draw = torch.Generator().manual_seed(seed)
-    values = torch.randn(len(ids), 8, generator=draw, dtype=torch.float64)
-    return Rows(torch.nn.functional.normalize(values, dim=-1), ids, torch.arange(len(ids)))
+    values = torch.nn.functional.normalize(torch.randn(64, 8, generator=draw, dtype=torch.float64), dim=-1)
+    first = torch.randint(firsts, (64,), generator=draw).sort()[0]
+    ids = torch.stack((first, torch.randint(seconds, (64,), generator=draw)), 1)
+    return Side(Rows(values, ids), Slopes.zeros(values, apart))
 
 
-def apart(count: int, seconds: int, seed: int = 0) -> tuple[Rows, Rows]:
-    """Queries and keys that share no first component, with one of some second components each."""
-    draw = torch.Generator().manual_seed(seed)
-    second = torch.randint(seconds, (2, count), generator=draw)
-    first = torch.arange(2 * count).reshape(2, count)
-    return rows(torch.stack((first[0], second[0]), 1)), rows(torch.stack((first[1], second[1]), 1), seed=1)
+def swept(margin: float, ratio: float | None, seconds: int) -> list[Tensor]:
+    """The sums and slopes of a modality's rows with each other and with another's."""
+    sides = [side(40, seconds, seed, apart=ratio is None) for seed in (0, 1)]
+    tally = Tally(Margins(0.9, margin, ratio), torch.zeros(6, dtype=torch.float64), tile=32)
+    sweep_own(sides[0], tally)
+    sweep(sides[0], sides[1], 2, tally)
+    slopes = [each.slopes for each in sides if each.slopes is not None]
+    return [tally.sums, *(part for each in slopes for part in (each.negative, each.positive))]
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("seconds", [60, 20, 10_000])
-def test_the_pairs_equal_in_the_second_way_are_listed_row_by_row(swapped: bool, seconds: int) -> None:
-    queries, keys = apart(50, seconds)[:: -1 if swapped else 1]
-    listed = _few_positives(queries, keys)
-    assert listed is not None
-    expected = [
-        (row, column)
-        for row, one in enumerate(queries.ids[:, 1].tolist())
-        for column, other in enumerate(keys.ids[:, 1].tolist())
-        if one == other
-    ]
-    assert sorted(zip(listed.row.tolist(), listed.column.tolist(), strict=True)) == expected
-    if expected:
-        assert listed.row.tolist() == sorted(listed.row.tolist())
-        assert listed.first.tolist() == [sum(pair[0] < row for pair in expected) for row in range(50)]
-
-
-def test_more_than_a_few_are_not_listed() -> None:
-    queries, keys = apart(50, 50 // (FEW + 2))
-    assert _few_positives(queries, keys) is None
-
-
-@pytest.mark.parametrize("ways", [1, 2])
-def test_where_the_first_way_may_be_equal_nothing_is_listed(ways: int) -> None:
-    ids = torch.arange(40)[:, None].repeat(1, ways)
-    touching = _few_positives(rows(ids[:20]), rows(ids[19:39]))
-    assert touching is None
-    below, above = rows(ids[:20]), rows(ids[20:])
-    for queries, keys in ((below, above), (above, below)):
-        listed = _few_positives(queries, keys)
-        assert listed is not None
-        assert len(listed.row) == 0
-
-
-@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.parametrize("ratio", [0.7, None])
+@pytest.mark.parametrize("margin", [-0.2, 0.9], ids=["negatives active", "no negative active"])
 def test_listed_pairs_add_what_they_add_when_every_pair_is_looked_at(
-    monkeypatch: pytest.MonkeyPatch, gradient: bool
+    monkeypatch: pytest.MonkeyPatch, ratio: float | None, margin: float
 ) -> None:
-    queries, keys = apart(64, 40)
-    quick = sweep(queries, keys, WEIGHTS, same_modality=False, tile=16, gradient=gradient)
-    monkeypatch.setattr(sweeping, "_few_positives", lambda *_: None)
-    slow = sweep(queries, keys, WEIGHTS, same_modality=False, tile=16, gradient=gradient)
-    assert float(slow.sums[2]) > 50
-    torch.testing.assert_close(quick.sums, slow.sums, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(quick.gradient, slow.gradient, rtol=1e-12, atol=1e-12)
-    assert bool(quick.gradient.any()) == gradient
+    quick = swept(margin, ratio, seconds=40)
+    monkeypatch.setattr(sweeping, "few_positives", lambda *_: None)
+    slow = swept(margin, ratio, seconds=40)
+    assert float(slow[0][ACTIVE_POSITIVES]) > 50
+    assert bool(slow[0][ACTIVE_NEGATIVES] > 50) == (margin < 0.9)
+    torch.testing.assert_close(quick, slow, rtol=1e-12, atol=1e-12)
 
 
-def test_tiles_that_only_a_few_scattered_pairs_join_need_no_look_at_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, keys = apart(64, 40)
-    monkeypatch.setattr(sweeping, "_add_both_kinds", lambda *_: pytest.fail("looked at every pair"))
-    assert float(sweep(queries, keys, WEIGHTS, same_modality=False, tile=16, gradient=True).sums[2]) > 50
+def test_where_positives_are_few_and_negatives_within_their_margin_no_tile_is_looked_at_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("both_kinds", "add_gradient"):
+        monkeypatch.setattr(sweeping, name, lambda *_: pytest.fail("looked at every pair"))
+    assert float(swept(0.99, 0.7, seconds=40)[0][ACTIVE_POSITIVES]) > 50
+    with pytest.raises(pytest.fail.Exception):
+        swept(0.99, 0.7, seconds=1)
