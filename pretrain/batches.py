@@ -6,7 +6,7 @@ A few videos are held out, the same in every run of a shard set, for watching ho
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,12 @@ class BatchSettings(Settings):
     """How many videos are compared with each other in a step, which of them meet, and who reads them."""
 
     global_batch: int = Field(256, ge=1, description="videos a step, over all ranks; a video gives 10 snippets")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="videos a rank encodes at a time, each twice; when absent all at once, and once: memory, not "
+        "result, but for dropout, whose draws are the same on any number of ranks if it divides every rank's part",
+    )
     held_out: int = Field(64, ge=0, description="videos kept from training to evaluate on; at most a fifth of all")
     window: int = Field(
         16, ge=1, description="shards whose videos are mixed; of a remote set so many and one more are kept on a host"
@@ -52,6 +58,15 @@ class BatchSettings(Settings):
 
 
 @dataclass(frozen=True)
+class MicroBatch:
+    """Consecutive videos of a global batch that a rank encodes at a time."""
+
+    features: dict[str, Float[Tensor, "video second feature"]]
+    first: int
+    """The position in the global batch of its first video."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """One rank's videos of a global batch, in its order."""
 
@@ -63,6 +78,22 @@ class Batch:
     """How many videos the global batch has, over all ranks; those that were skipped count."""
     faults: tuple[str, ...]
     """One sentence for each of this rank's videos that was skipped."""
+    first: int = 0
+    """The position in the global batch of this rank's first video."""
+    epoch: int = 0
+
+    def micro_batches(self, length: int | None, ranks: int) -> list[MicroBatch]:
+        """This rank's videos, `length` at a time (None: at once); as many parts on every rank, the last perhaps empty.
+
+        Encoding is collective, so how many there are follows from the global batch and the number of ranks alone.
+        """
+        longest = -(-self.videos // ranks)
+        length = length or max(longest, 1)
+        starts = range(0, max(longest, 1), length)
+        return [
+            MicroBatch({name: array[at : at + length] for name, array in self.features.items()}, self.first + at)
+            for at in starts
+        ]
 
 
 class Batches:
@@ -103,8 +134,9 @@ class Batches:
     def from_step(self, step: int, end: int) -> Iterator[tuple[int, Batch]]:
         """(step, this rank's part of its global batch) for every step from one to before another."""
         for part in self._parts.between(step, end, self._workers):
-            videos = self.order.length(part.step)
-            yield part.step, self._batch(part.places, part.features, videos, part.faults)
+            first, _ = self.order.bounds(part.step, self._world.rank, self._world.size)
+            batch = self._batch(part.places, part.features, self.order.length(part.step), part.faults)
+            yield part.step, replace(batch, first=first, epoch=part.step // self.order.steps_per_epoch)
 
     def _read_all(self, places: NDArray[np.int64]) -> Batch:
         rows = self._shards.batch(places, self._names)

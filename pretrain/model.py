@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
+from pretrain.layers import Layer, Tokens, initialise, visible_tokens
 from shards.schema import MODALITIES, SECONDS
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "settings.json"
@@ -68,87 +69,56 @@ class Transformer(nn.Module):
         super().__init__()
         self.settings = settings
         self.widths = {name: widths[name] for name in settings.features}
+        self.recompute = False
+        """Whether the backward pass computes each layer again instead of keeping what it held; set by who trains."""
         self.audio = Tokens({name: widths[name] for name in settings.audio}, settings.width, settings.dropout)
         self.visual = Tokens({name: widths[name] for name in settings.visual}, settings.width, settings.dropout)
         self.second = nn.Embedding(SECONDS, settings.width)
         self.modality = nn.Embedding(len(MODALITIES), settings.width)
-        self.layers = nn.ModuleList(Layer(settings) for _ in range(settings.layers))
+        layers = (Layer(settings.width, settings.heads, settings.dropout) for _ in range(settings.layers))
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(settings.width)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(
-        self, features: Mapping[str, Float[Tensor, "video second feature"]]
+        self,
+        features: Mapping[str, Float[Tensor, "video second feature"]],
+        present: Bool[Tensor, "video modality second"] | None = None,
     ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
         """The audio and the visual embeddings, not normalised (their directions are `z` of the loss), at least float32.
 
-        Any number of videos, also none. Features are read by name; more than the encoder's own are ignored.
+        Any number of videos, also none. Features are read by name; more than the encoder's own are ignored. `present`
+        says which snippets have which modality (absent: all have both): one that is not there is seen by no other,
+        its features may be anything, also NaN, and its embedding is zero.
         """
-        dtype = self.norm.weight.dtype
-        features = {name: features[name].to(dtype) for name in self.settings.features}
-        streams = torch.stack((self.audio(features), self.visual(features)), dim=1)
-        second = self.second(torch.arange(streams.shape[2], device=streams.device))
-        tokens = streams + second + self.modality.weight[:, None, :]
+        streams = [self.audio(features, _of(present, 0)), self.visual(features, _of(present, 1))]
+        tokens = torch.stack(streams, dim=1)
+        second = self.second(torch.arange(tokens.shape[2], device=tokens.device))
+        tokens = tokens + second + self.modality.weight[:, None, :]
         videos, modalities, seconds, width = tokens.shape
         apart = 1 if self.settings.attention == "joint" else modalities
-        tokens = tokens.view(videos * apart, modalities * seconds // apart, width)
+        sequences = videos * apart, modalities * seconds // apart
+        tokens = tokens.view(*sequences, width)
+        visible = None if present is None else visible_tokens(present.reshape(sequences))
         for layer in self.layers:
-            tokens = layer(tokens)
-        outputs = self.norm(tokens).to(torch.promote_types(dtype, torch.float32))
-        audio, visual = outputs.view(videos, modalities, seconds, width).unbind(1)
+            tokens = self._through(layer, tokens, visible)
+        outputs = self.norm(tokens).view(videos, modalities, seconds, width)
+        if present is not None:
+            outputs = outputs.masked_fill(~present[..., None], 0)
+        audio, visual = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unbind(1)
         return audio, visual
 
-
-class Tokens(nn.Module):
-    """One modality's tokens: LayerNorm(Linear(feature)); several features join as in HAN, concatenated and fused."""
-
-    def __init__(self, widths: Mapping[str, int], width: int, dropout: float) -> None:
-        super().__init__()
-        self.names = tuple(widths)
-        self.each = nn.ModuleList(nn.Linear(feature, width) for feature in widths.values())
-        self.fuse = nn.Linear(len(widths) * width, width) if len(widths) > 1 else nn.Identity()
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, features: Mapping[str, Tensor]) -> Float[Tensor, "video second width"]:
-        parts = [linear(features[name]) for name, linear in zip(self.names, self.each, strict=True)]
-        token: Tensor = self.dropout(self.norm(self.fuse(torch.cat(parts, dim=-1))))
-        return token
+    def _through(self, layer: nn.Module, tokens: Tensor, visible: Tensor | None) -> Tensor:
+        after: Tensor
+        if self.recompute and torch.is_grad_enabled():
+            after = checkpoint(layer, tokens, visible, use_reentrant=False)
+        else:
+            after = layer(tokens, visible)
+        return after
 
 
-class Layer(nn.Module):
-    """A pre-norm transformer layer: self-attention, then a feed-forward of four times the width with GELU."""
-
-    def __init__(self, settings: ModelSettings) -> None:
-        super().__init__()
-        width = settings.width
-        self.heads, self.dropout = settings.heads, settings.dropout
-        self.attention_norm, self.forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries_keys_values, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.drop = nn.Dropout(settings.dropout)
-
-    def forward(self, tokens: Float[Tensor, "sequence token width"]) -> Float[Tensor, "sequence token width"]:
-        tokens = tokens + self.drop(self._attend(self.attention_norm(tokens)))
-        wide = nn.functional.gelu(self.widen(self.forward_norm(tokens)))
-        return tokens + self.drop(self.narrow(wide))
-
-    def _attend(self, tokens: Tensor) -> Tensor:
-        sequences, length, width = tokens.shape
-        split = self.queries_keys_values(tokens).view(sequences, length, 3, self.heads, width // self.heads)
-        queries, keys, values = split.permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        # On CUDA not every attention kernel takes an empty batch, which a rank without videos has.
-        attended = scaled_dot_product_attention(queries, keys, values, dropout_p=dropout) if sequences else values
-        mixed: Tensor = self.output(attended.transpose(1, 2).reshape(sequences, length, width))
-        return mixed
-
-
-def _initialise(module: nn.Module) -> None:
-    """BERT's initial weights: normal with deviation 0.02, biases 0; LayerNorms stay at 1 and 0."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
+def _of(present: Tensor | None, modality: int) -> Tensor | None:
+    return None if present is None else present[:, modality]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from launch.refusal import Refusal
 from pretrain.batches import Batch
 from pretrain.config import Config
+from pretrain.engine.accumulation import Part, Passes, dropout_seed
 from pretrain.engine.engine import Engine
 from pretrain.engine.settings import learning_rate
 from pretrain.loss.contrast import contrast
@@ -17,17 +18,20 @@ from pretrain.loss.contrast import contrast
 def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Config) -> dict[str, float]:
     """Compares the snippets of a global batch, takes one optimizer step, and tells what was seen, by name.
 
-    Collective. Raises Refusal on every rank, before the optimizer's step, when the loss is not finite.
+    Collective. Raises Refusal on every rank, and moves no weight, when the loss or a gradient is not finite.
     """
     rate = learning_rate(step, steps, config.engine)
-    audio, visual = engine.embed(batch.features)
-    rows = [normalize(each.flatten(0, 1), dim=-1) for each in (audio, visual)]
-    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), config.loss)
+    passes = encode(engine, batch, step, config)
+    rows = [normalize(each.flatten(0, 1), dim=-1) for each in (passes.audio, passes.visual)]
+    settings, drawn_from = config.loss.in_epoch(batch.epoch), (config.seed, step)
+    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), settings, drawn_from=drawn_from)
     loss = found.loss.item()
     if not math.isfinite(loss):
-        _refuse(loss, step, batch, (audio + visual).isfinite().all(-1).all(-1))
-    engine.step(found.loss, rate)
-    norm = engine.gradient_norm
+        _refuse_loss(loss, step, batch, (passes.audio + passes.visual).isfinite().all(-1).all(-1))
+    passes.backward(found.loss)
+    norm = engine.step(rate)
+    if not math.isfinite(norm):
+        _refuse_gradient(norm, loss, step, batch)
     return {
         "loss": loss,
         "positive_cosine": found.positive_cosine,
@@ -35,18 +39,38 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
         "active_positives": found.active_positives,
         "active_negatives": found.active_negatives,
         "learning_rate": rate,
-        **({} if norm is None else {"gradient_norm": norm}),
+        "gradient_norm": norm,
     }
 
 
-def _refuse(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
+def encode(engine: Engine, batch: Batch, step: int, config: Config) -> Passes:
+    """The embeddings of this rank's part of a global batch, encoded `batches.micro_batch` videos at a time."""
+    micro = batch.micro_batches(config.batches.micro_batch, engine.world.size)
+    return Passes(engine, [Part(each.features, dropout_seed(config.seed, step, each.first)) for each in micro])
+
+
+def _refuse_loss(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
     """Raises on every rank alike: the loss is one number, so all ranks come here together."""
-    mine = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
+    keys = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
+    raise Refusal(
+        f"The loss must be finite, but is {loss} at step {step}, where these videos' embeddings are not: "
+        f"{_named(keys)}; nothing was updated: look at these videos, or lower engine.learning_rate and start from the "
+        "last checkpoint."
+    )
+
+
+def _refuse_gradient(norm: float, loss: float, step: int, batch: Batch) -> None:
+    """Raises on every rank alike: the norm is that of all ranks' gradients."""
+    raise Refusal(
+        f"The norm of the gradients must be finite, but is {norm} at step {step}, where the loss is {loss}, for these "
+        f"videos: {_named(list(batch.keys))}; nothing was updated: lower engine.learning_rate, and start from the last "
+        "checkpoint."
+    )
+
+
+def _named(mine: list[str]) -> str:
+    """The first of all ranks' keys. Collective."""
     everyone: list[list[str]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(everyone, mine)
     keys = [key for part in everyone for key in part]
-    named = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-    raise Refusal(
-        f"The loss must be finite, but is {loss} at step {step}, where these videos' embeddings are not: {named}; "
-        "nothing was updated: look at these videos, or lower engine.learning_rate and start from the last checkpoint."
-    )
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

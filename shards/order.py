@@ -77,7 +77,7 @@ class Order:
         """One rank's part of a global batch (floor or ceil of its share), cut where a window ends; none if empty."""
         epoch, position = divmod(step, self.steps_per_epoch)
         first = position * self.global_batch
-        start, stop = (first + bound for bound in _bounds(self.length(step), rank, size))
+        start, stop = (first + bound for bound in self.bounds(step, rank, size))
         borders = _epoch(self, epoch).borders
         numbers = range(int(np.searchsorted(borders, start, "right")) - 1, int(np.searchsorted(borders, stop, "left")))
         return [
@@ -87,6 +87,11 @@ class Order:
             )
             for number in (numbers if start < stop else ())
         ]
+
+    def bounds(self, step: int, rank: int, size: int) -> tuple[int, int]:
+        """Where in a global batch one rank's part begins and ends."""
+        videos = self.length(step)
+        return videos * rank // size, videos * (rank + 1) // size
 
     def length(self, step: int) -> int:
         """Videos of a global batch, over all ranks."""
@@ -115,10 +120,6 @@ class Order:
         if self.groups and self.groups.per_group > 1:
             words += [self.groups.digest, self.groups.per_group, self.global_batch]
         return "/".join(map(str, words))
-
-
-def _bounds(videos: int, rank: int, size: int) -> tuple[int, int]:
-    return videos * rank // size, videos * (rank + 1) // size
 
 
 class _Epoch(NamedTuple):

@@ -5,6 +5,7 @@ are summed over ranks, never averaged, at every ZeRO stage.
 """
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from launch.world import World
 from pretrain.engine.settings import EngineSettings
@@ -32,35 +34,56 @@ class Engine:
         import deepspeed
 
         self.settings, self.world, self.model = settings, world, model.to(world.device)
+        self.model.recompute = settings.recompute
+        self._norm = 0.0
         optimizer = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
+        if settings.zero_stage == 0:
+            optimizer.register_step_pre_hook(self._clip)
         self._engine: Any = deepspeed.initialize(
             model=self.model, optimizer=optimizer, config=deepspeed_config(settings), dist_init_required=False
         )[0]
 
     def embed(
-        self, features: Mapping[str, Float[Tensor, "video second feature"]]
+        self,
+        features: Mapping[str, Float[Tensor, "video second feature"]],
+        present: Bool[Tensor, "video modality second"] | None = None,
     ) -> tuple[Float[Tensor, "video second width"], Float[Tensor, "video second width"]]:
-        """The audio and visual embeddings of this rank's videos, not normalised; dropout is on in training only."""
-        audio, visual = self._engine(
-            {name: array.to(self.world.device, non_blocking=True) for name, array in features.items()}
-        )
-        return audio, visual
+        """The audio and visual embeddings of this rank's videos, not normalised; dropout is on in training only.
 
-    def step(self, loss: Float[Tensor, ""], rate: float) -> None:
-        """One optimizer step at a learning rate, on the sum over ranks of the gradients of the one global loss."""
+        A rank without videos encodes a blank one and drops it: what ZeRO 3 gathers, and when, must not differ.
+        """
+        device, videos = self.world.device, len(next(iter(features.values())))
+        if not videos:
+            features = {name: array.new_zeros((1, *array.shape[1:])) for name, array in features.items()}
+            present = None
+        audio, visual = self._engine(
+            {name: array.to(device, non_blocking=True) for name, array in features.items()},
+            None if present is None else present.to(device),
+        )
+        return audio[:videos], visual[:videos]
+
+    def backward(self, loss: Float[Tensor, ""]) -> None:
+        """Adds the gradient of a loss of this rank's embeddings to what the next step takes; any number of times."""
+        averaged = self.settings.zero_stage == 3  # the one stage at which DeepSpeed knows no sum
+        self._engine.backward(loss * self.world.size if averaged else loss, scale_wrt_gas=False)
+
+    def step(self, rate: float) -> float:
+        """One optimizer step at a learning rate, on the sum over ranks of all gradients since the last; their norm.
+
+        The norm is that before clipping. One that is not finite moves no weight and no state of the optimizer.
+        """
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
-        averaged = self.settings.zero_stage == 3  # the one stage at which DeepSpeed knows no sum
-        self._engine.backward(loss * self.world.size if averaged else loss)
         self._engine.step()
+        return self._norm if self.settings.zero_stage == 0 else float(self._engine.get_global_grad_norm())
 
-    @property
-    def gradient_norm(self) -> float | None:
-        """The norm of all gradients of the last step, before clipping; None where DeepSpeed does not tell (stage 0)."""
-        norm = self._engine.get_global_grad_norm()
-        return None if norm is None else float(norm)
+    def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """What the other stages do inside DeepSpeed, which at stage 0 tells no norm and steps on any gradient."""
+        self._norm = float(clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf))
+        if not math.isfinite(self._norm):
+            optimizer.zero_grad()
 
     def train(self, on: bool) -> None:
         """Turns dropout on or off."""
@@ -86,12 +109,13 @@ def deepspeed_config(settings: EngineSettings) -> dict[str, Any]:
     """The settings in DeepSpeed's words.
 
     DeepSpeed counts samples, while our global batches hold any number of videos a rank: its micro-batch of 1 is a
-    placeholder that only has to agree with itself.
+    placeholder that only has to agree with itself. Nor does it count backward passes: `step` ends an accumulation.
     """
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": settings.clip,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": settings.clip if settings.zero_stage else 0.0,
         "steps_per_print": 10**12,
         "zero_optimization": {"stage": settings.zero_stage},
         "zero_allow_untested_optimizer": True,

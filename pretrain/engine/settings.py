@@ -15,6 +15,9 @@ class EngineSettings(Settings):
         1, description="ZeRO: split nothing (0), optimizer states (1), gradients too (2), parameters too (3)"
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of parameters and activations; the loss is fp32")
+    recompute: bool = Field(
+        False, description="whether the backward pass computes each layer again instead of keeping what it held: memory"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="of AdamW, at the end of the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; 0 makes it Adam")
     warm_up: int = Field(

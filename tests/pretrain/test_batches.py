@@ -10,6 +10,7 @@ from graph.seal import seal
 from launch.refusal import Refusal
 from launch.world import World
 from pretrain.batches import Batches, BatchSettings, read_groups
+from tests.pretrain.conftest import VIDEOS
 
 NAMES = ("vggish", "resnet152", "r2plus1d_18")
 SETTINGS = BatchSettings(global_batch=10, held_out=8)
@@ -36,6 +37,36 @@ def test_the_parts_of_all_ranks_make_the_global_batch_of_one(planted) -> None:  
             assert torch.equal(torch.cat([part.ids for part in of_ranks]), expected.ids)
             for name in NAMES:
                 assert torch.equal(torch.cat([part.features[name] for part in of_ranks]), expected.features[name])
+
+
+@pytest.mark.parametrize("length", [None, 1, 2, 3, 100])
+def test_micro_batches_are_as_many_on_every_rank_and_make_its_batch_in_order(planted, length: int | None) -> None:  # type: ignore[no-untyped-def]
+    for size in (1, 2, 3, 16):
+        for step in range(6):
+            counts = set()
+            for rank in range(size):
+                ((_, batch),) = batches(planted, rank, size).from_step(step, step + 1)
+                micro = batch.micro_batches(length, size)
+                counts.add(len(micro))
+                whole = torch.cat([each.features["vggish"] for each in micro])
+                assert torch.equal(whole, batch.features["vggish"])
+                for each in micro:
+                    assert len(each.features["vggish"]) <= (length or VIDEOS)
+                    expected = batch.features["vggish"][each.first - batch.first :][: len(each.features["vggish"])]
+                    assert torch.equal(each.features["vggish"], expected)
+            assert len(counts) == 1
+
+
+def test_a_batch_knows_its_epoch(planted) -> None:  # type: ignore[no-untyped-def]
+    read = batches(planted)
+    assert [batch.epoch for _, batch in read.from_step(4, 13)] == [0, 0, *(6 * [1]), 2]
+
+
+def test_a_batch_knows_where_in_the_global_batch_it_begins(planted) -> None:  # type: ignore[no-untyped-def]
+    ((_, whole),) = batches(planted).from_step(2, 3)
+    for rank in range(3):
+        ((_, batch),) = batches(planted, rank, 3).from_step(2, 3)
+        assert whole.keys[batch.first : batch.first + len(batch.keys)] == batch.keys
 
 
 def test_an_epoch_holds_every_video_that_is_not_held_out_exactly_once(planted) -> None:  # type: ignore[no-untyped-def]

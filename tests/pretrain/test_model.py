@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from launch.refusal import Refusal
-from pretrain import model as model_module
+from pretrain import layers
 from pretrain.model import ModelSettings, Transformer, describe_encoder, load_encoder, save_encoder
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
@@ -57,7 +57,7 @@ def test_an_empty_batch_reaches_no_attention_kernel_since_some_of_cudas_refuse_i
         assert len(queries) > 0, "batch size must be positive"
         return queries
 
-    monkeypatch.setattr(model_module, "scaled_dot_product_attention", refusing)
+    monkeypatch.setattr(layers, "scaled_dot_product_attention", refusing)
     assert encoder(TINY)(videos(0))[0].shape == (0, 10, 16)
 
 

@@ -129,7 +129,7 @@ def test_the_number_of_loader_processes_changes_no_weight_and_refuses_no_resume(
     provenance = describe_encoder(tmp_path / "helped" / "encoder").provenance
     groups = Groups.read(planted.components / GROUPS, VIDEOS, 3)
     assert provenance["groups"] == groups.digest
-    assert provenance["batches"] == batches | {"held_out": 64}
+    assert provenance["batches"] == batches | {"held_out": 64, "micro_batch": None}
 
 
 @pytest.mark.parametrize(("change", "name"), [({"window": 1}, "batches.window"), ({"per_group": 2}, "groups")])
