@@ -22,6 +22,9 @@ class Config(Settings):
     shards: Location = Field(description="folder or URL of one shard set, such as shards/train")
     components: Path = Field(description="folder that the graph stage wrote from these shards")
     out: Path = Field(description="folder for checkpoints/ and, at the end, encoder/")
+    tables: Path | None = Field(
+        None, description="folder of LLP's tables: held-out videos that have labels are probed as well; none: no probe"
+    )
     epochs: int = Field(20, ge=1, description="times every video is seen; held-out videos are never trained on")
     steps: int | None = Field(None, ge=1, description="optimizer steps in all; epochs decide when absent")
     stop_after: int | None = Field(

@@ -68,7 +68,7 @@ def _export_all(config: Config, out: Path, record: Record) -> dict[str, Manifest
     say(f"Read from '{config.shards}': {_counted(sets)}.")
     record.tags({"encoder": described.digest, "manifest": " ".join(each.manifest.digest for each in sets.values())})
     for shards in sets.values():
-        _check_features(described, shards)
+        check_features(described, shards)
     written = {
         name: _export(config, encoder, described.digest, shards, out / name, name) for name, shards in sets.items()
     }
@@ -112,7 +112,7 @@ def embed(
             yield Video(video.key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)})
 
 
-def _check_features(described: Description, shards: Shards) -> None:
+def check_features(described: Description, shards: Shards) -> None:
     """Refuses shards whose features are not those the encoder was trained on, by name, width and variant."""
     variants = described.provenance.get("variants", {})
     for name, width in described.widths.items():

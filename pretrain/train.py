@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
 
 from graph.components import FILE, Components
 from launch import tracking
@@ -23,7 +22,7 @@ from pretrain.batches import Batches, read_groups
 from pretrain.checkpoint import Checkpoints
 from pretrain.config import Config
 from pretrain.engine.engine import Engine
-from pretrain.evaluation.health import health
+from pretrain.evaluation.held_out import HeldOut
 from pretrain.model import SETTINGS, Transformer, save_encoder
 from pretrain.skipped import Skipped
 from pretrain.step import train_step
@@ -43,6 +42,7 @@ def main(config: Config) -> None:
         torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
     shards, components, groups = _read(config)
     batches = Batches(config.batches, shards, components, groups, config.model.features, world)
+    held_out = HeldOut.of(batches.held_out, config.loss.mode, config.tables)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
     torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
@@ -60,7 +60,7 @@ def main(config: Config) -> None:
         clock = time.perf_counter()
         for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
             if step % config.evaluate_every == 0:
-                record.metrics(step, evaluate(engine, batches))
+                record.metrics(step, held_out.evaluate(engine))
             skipped.add(batch.faults)
             seen = train_step(engine, batch, step, steps, config)
             record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
@@ -68,7 +68,7 @@ def main(config: Config) -> None:
                 skipped.tell(step + 1, record)
                 checkpoints.save(engine, step + 1, record.run_id)
             clock = time.perf_counter()
-        record.metrics(stop, _say_how_it_went(evaluate(engine, batches)))
+        record.metrics(stop, _say_how_it_went(held_out.evaluate(engine)))
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
         else:
@@ -91,16 +91,6 @@ def _start_over(config: Config, checkpoints: Checkpoints, world: World) -> None:
 
 def _how_to_go_on(config: Config) -> str:
     return f"the same command{' without --replace' if config.replace else ''} goes on from there"
-
-
-def evaluate(engine: Engine, batches: Batches) -> dict[str, float]:
-    """The health of the embeddings of the held-out videos; the same on every rank. Collective."""
-    batch = batches.held_out
-    engine.train(False)
-    with torch.no_grad():
-        audio, visual = engine.embed(batch.features)
-    engine.train(True)
-    return health(normalize(audio, dim=-1), normalize(visual, dim=-1), batch.ids)
 
 
 def _origin(

@@ -1,34 +1,55 @@
 """Health: whether embeddings tell snippets apart, or have collapsed while the loss looked well."""
 
+import math
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pretrain.loss.pairs import alike
+from pretrain.evaluation.ranking import area_under_curve, average_precision, recall_at
+from pretrain.loss.pairs import BLOCKS, Mode, alike
+
+MOST = 200
+"""Videos whose pairs are looked at: sixteen million pairs of rows at most; the effective rank takes all videos."""
 
 
-def health(
-    audio: Float[Tensor, "video second width"],
-    visual: Float[Tensor, "video second width"],
-    ids: Int[Tensor, "video second way"],
-) -> dict[str, float]:
-    """Named numbers about unit-length embeddings of held-out videos; none for fewer than two videos.
+@dataclass(frozen=True)
+class Embedded:
+    """Unit-length embeddings of held-out videos."""
 
-    Effective rank: between 1 (collapse) and the width. Retrieval: see `retrieval`; `retrieval_chance` is what
-    embeddings that know nothing would reach.
+    audio: Float[Tensor, "video second width"]
+    visual: Float[Tensor, "video second width"]
+    audio_alone: Float[Tensor, "video second width"]
+    """With the picture masked at the encoder's input: nothing of it can be copied."""
+    visual_alone: Float[Tensor, "video second width"]
+    """With the sound masked."""
+
+
+def health(embedded: Embedded, ids: Int[Tensor, "video second way"], mode: Mode) -> dict[str, float]:
+    """Named numbers about the embeddings of held-out videos; what has no pairs to be measured on is left out.
+
+    None for fewer than two videos.
+
+    - `effective_rank_*`: between 1 (collapse) and the width;
+    - `auc`, `positive_cosine`, `negative_cosine`: over the pairs that the loss's mode compares;
+    - `audio_to_visual_*`, `visual_to_audio_*`: `r1`, `r5`, `map` of retrieving the right component from other videos
+      when each modality was encoded alone, and `chance`, the `map` of scores that are all equal.
     """
-    if len(audio) < 2:
+    if len(ids) < 2:
         return {}
-    relevant, candidate = _relevance(ids)
-    flat = audio.flatten(0, 1), visual.flatten(0, 1)
-    scores = flat[0] @ flat[1].T
-    return {
-        "effective_rank_audio": effective_rank(flat[0]),
-        "effective_rank_visual": effective_rank(flat[1]),
-        "retrieval_audio_to_visual": retrieval(scores, relevant, candidate),
-        "retrieval_visual_to_audio": retrieval(scores.T, relevant, candidate),
-        "retrieval_chance": _share(relevant.sum(1) / candidate.sum(1), relevant.any(1)),
+    found = {
+        "effective_rank_audio": effective_rank(embedded.audio.flatten(0, 1)),
+        "effective_rank_visual": effective_rank(embedded.visual.flatten(0, 1)),
     }
+    some = slice(0, MOST)
+    rows = [each[some].flatten(0, 1) for each in (embedded.audio, embedded.visual)]
+    found |= _separation(rows, ids[some].flatten(0, 1), mode)
+    relevant, candidate = _relevance(ids[some])
+    alone = [each[some].flatten(0, 1) for each in (embedded.audio_alone, embedded.visual_alone)]
+    found |= retrieval("audio_to_visual", alone[0] @ alone[1].T, relevant, candidate)
+    found |= retrieval("visual_to_audio", alone[1] @ alone[0].T, relevant, candidate)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def effective_rank(rows: Float[Tensor, "row width"]) -> float:
@@ -40,10 +61,39 @@ def effective_rank(rows: Float[Tensor, "row width"]) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def retrieval(scores: Float[Tensor, "query key"], relevant: Tensor, candidate: Tensor) -> float:
-    """Share of queries whose best-scored candidate is relevant (R@1), among those that have one; 0 if none has."""
-    best = scores.masked_fill(~candidate, -torch.inf).argmax(1)
-    return _share(relevant.gather(1, best[:, None]).squeeze(1).double(), relevant.any(1))
+def retrieval(
+    name: str,
+    scores: Float[Tensor, "query key"],
+    relevant: Bool[Tensor, "query key"],
+    candidate: Bool[Tensor, "query key"],
+) -> dict[str, float]:
+    """R@1, R@5, mAP and its chance level over the queries that have a relevant candidate; NaN if none has."""
+    asked = relevant.any(1)
+    scores, relevant, candidate = scores[asked], relevant[asked], candidate[asked]
+    among = scores.masked_fill(~candidate, -torch.inf)
+    return {
+        f"{name}_r1": float(recall_at(among, relevant, 1)),
+        f"{name}_r5": float(recall_at(among, relevant, 5)),
+        f"{name}_map": float(average_precision(among, relevant).mean()),
+        f"{name}_chance": float((relevant.sum(1) / candidate.sum(1)).mean()),
+    }
+
+
+def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], mode: Mode) -> dict[str, float]:
+    """AUC and mean cosines of the positive and the negative pairs of a mode; a row is no pair with itself."""
+    same = alike(ids, ids)
+    positive, negative = [], []
+    for query, key in BLOCKS[mode]:
+        scores = rows[query] @ rows[key].T
+        itself = torch.eye(len(ids), dtype=torch.bool, device=ids.device) & (query == key)
+        positive.append(scores[same & ~itself])
+        negative.append(scores[~same])
+    attracted, repelled = torch.cat(positive), torch.cat(negative)
+    return {
+        "auc": area_under_curve(attracted, repelled),
+        "positive_cosine": float(attracted.mean()),
+        "negative_cosine": float(repelled.mean()),
+    }
 
 
 def _relevance(ids: Int[Tensor, "video second way"]) -> tuple[Tensor, Tensor]:
@@ -52,7 +102,3 @@ def _relevance(ids: Int[Tensor, "video second way"]) -> tuple[Tensor, Tensor]:
     video = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
     candidate = video[:, None] != video[None, :]
     return alike(component, component) & candidate, candidate
-
-
-def _share(values: Tensor, counted: Tensor) -> float:
-    return float(values[counted].mean()) if bool(counted.any()) else 0.0

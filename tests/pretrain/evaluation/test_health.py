@@ -1,12 +1,17 @@
 """Collapse shows in the effective rank, and chance in retrieval."""
 
+import itertools
 import math
+from typing import get_args
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from pretrain.evaluation.health import effective_rank, health, retrieval
+from pretrain.evaluation.health import Embedded, effective_rank, health, retrieval
+from pretrain.loss.pairs import Mode
 
 
 def test_the_effective_rank_counts_orthogonal_directions() -> None:
@@ -21,21 +26,37 @@ def test_the_effective_rank_is_the_exponential_of_the_entropy_of_singular_values
     assert effective_rank(torch.diag(torch.tensor([3.0, 1.0]))) == pytest.approx(expected)
 
 
-def test_retrieval_counts_the_best_candidate_of_queries_that_have_an_answer() -> None:
+def embedded(audio: Tensor, visual: Tensor) -> Embedded:
+    """Embeddings that are the same whether or not the other modality was there."""
+    return Embedded(audio, visual, audio, visual)
+
+
+def test_retrieval_counts_the_queries_that_have_an_answer() -> None:
     scores = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.3, 0.4], [0.5, 0.5, 0.6]])
     candidate = ~torch.eye(3, dtype=torch.bool)
     relevant = torch.tensor([[False, True, False], [True, False, False], [False, False, False]])
-    assert retrieval(scores, relevant, candidate) == pytest.approx(1 / 2)
-    assert retrieval(scores, torch.zeros_like(relevant), candidate) == 0
+    found = retrieval("x", scores, relevant, candidate)
+    assert found == pytest.approx({"x_r1": 1 / 2, "x_r5": 1, "x_map": 3 / 4, "x_chance": 1 / 2})
+    assert all(math.isnan(value) for value in retrieval("x", scores, torch.zeros_like(relevant), candidate).values())
 
 
 def test_embeddings_that_are_their_component_retrieve_it_across_modalities() -> None:
     ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
     perfect = torch.eye(5)[ids[..., 0]]
-    found = health(perfect, perfect, ids)
-    assert found["retrieval_audio_to_visual"] == found["retrieval_visual_to_audio"] == 1
+    found = health(embedded(perfect, perfect), ids, "multi")
+    for name in ("audio_to_visual", "visual_to_audio"):
+        assert [found[f"{name}_{each}"] for each in ("r1", "r5", "map")] == [1, 1, 1]
+        assert found[f"{name}_chance"] == pytest.approx(1 / 5, abs=0.05)
     assert found["effective_rank_audio"] == pytest.approx(5, rel=0.05)
-    assert found["retrieval_chance"] == pytest.approx(1 / 5, abs=0.05)
+    assert (found["auc"], found["positive_cosine"], found["negative_cosine"]) == (1, 1, 0)
+
+
+def test_retrieval_is_by_what_each_modality_knows_alone() -> None:
+    ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
+    perfect, ignorant = torch.eye(5)[ids[..., 0]], torch.ones(12, 10, 5)
+    found = health(Embedded(perfect, perfect, ignorant, perfect), ids, "multi")
+    assert found["auc"] == 1
+    assert found["audio_to_visual_map"] == pytest.approx(found["audio_to_visual_chance"])
 
 
 def test_with_two_ways_a_snippet_that_shares_either_component_is_an_answer() -> None:
@@ -55,18 +76,45 @@ def test_with_two_ways_a_snippet_that_shares_either_component_is_an_answer() -> 
         if right:
             answers.append(max(others, key=lambda place: scores[query][place]) in right)
             chance.append(len(right) / len(others))
-    found = health(audio, visual, ids)
-    assert found["retrieval_audio_to_visual"] == pytest.approx(sum(answers) / len(answers))
-    assert found["retrieval_chance"] == pytest.approx(sum(chance) / len(chance))
+    found = health(embedded(audio, visual), ids, "multi")
+    assert found["audio_to_visual_r1"] == pytest.approx(sum(answers) / len(answers))
+    assert found["audio_to_visual_chance"] == pytest.approx(sum(chance) / len(chance))
 
 
-def test_collapsed_embeddings_have_rank_one_and_do_not_beat_chance() -> None:
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_the_area_under_the_curve_is_that_of_the_pairs_the_mode_compares(mode: Mode) -> None:
+    ids = torch.randint(4, (3, 10, 1), generator=torch.Generator().manual_seed(2))
+    draw = torch.randn(2, 3, 10, 4, generator=torch.Generator().manual_seed(3))
+    audio, visual = normalize(draw, dim=-1)
+    rows, component = torch.cat((audio.flatten(0, 1), visual.flatten(0, 1))), ids.flatten().repeat(2).tolist()
+    kinds: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in itertools.permutations(range(60), 2):
+        within = (i < 30) == (j < 30)
+        if mode == "multi" or within == (mode == "uni"):
+            kinds[component[i] == component[j]].append(float(rows[i] @ rows[j]))
+    found = health(embedded(audio, visual), ids, mode)
+    truth = [True] * len(kinds[True]) + [False] * len(kinds[False])
+    assert found["auc"] == pytest.approx(roc_auc_score(truth, kinds[True] + kinds[False]), abs=1e-4)
+    assert found["positive_cosine"] == pytest.approx(sum(kinds[True]) / len(kinds[True]), abs=1e-5)
+    assert found["negative_cosine"] == pytest.approx(sum(kinds[False]) / len(kinds[False]), abs=1e-5)
+
+
+def test_collapsed_embeddings_have_rank_one_and_are_at_chance() -> None:
     ids = torch.arange(10).repeat(8, 1)[..., None]
     collapsed = normalize(torch.ones(8, 10, 4), dim=-1)
-    found = health(collapsed, collapsed, ids)
+    found = health(embedded(collapsed, collapsed), ids, "multi")
     assert found["effective_rank_audio"] == pytest.approx(1)
-    assert found["retrieval_audio_to_visual"] <= found["retrieval_chance"] + 1e-9
+    assert found["auc"] == 0.5
+    assert found["audio_to_visual_r1"] == pytest.approx(found["audio_to_visual_chance"])
 
 
-def test_nothing_is_said_about_fewer_than_two_videos() -> None:
-    assert health(torch.ones(1, 10, 4), torch.ones(1, 10, 4), torch.zeros(1, 10, 1, dtype=torch.int64)) == {}
+def test_what_has_no_pairs_is_left_out() -> None:
+    ones = torch.ones(2, 10, 4)
+    found = health(embedded(ones, ones), torch.arange(20).view(2, 10, 1), "uni")
+    assert set(found) == {"effective_rank_audio", "effective_rank_visual", "negative_cosine"}
+
+
+@pytest.mark.parametrize("videos", [0, 1])
+def test_nothing_is_said_about_fewer_than_two_videos(videos: int) -> None:
+    ones = torch.ones(videos, 10, 4)
+    assert health(embedded(ones, ones), torch.zeros(videos, 10, 1, dtype=torch.int64), "multi") == {}

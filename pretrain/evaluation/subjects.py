@@ -1,0 +1,94 @@
+"""Subjects: what is compared by labels: raw features, an encoder with random weights, the trained encoder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from launch.progress import track
+from pretrain.evaluation.encode import embed
+from pretrain.evaluation.health import Embedded
+from pretrain.model import Transformer
+from shards.read import Shards
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A way from features to rows."""
+
+    name: str
+    audio: tuple[str, ...]
+    visual: tuple[str, ...]
+    encoder: Transformer | None
+    """None: the features themselves, those of a modality side by side."""
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the rows of both modalities lie in one space."""
+        return self.encoder is not None
+
+    def rows(self, features: Mapping[str, Float[Tensor, "video second feature"]]) -> Embedded:
+        """The rows of some videos, on the CPU in float32."""
+        if self.encoder is None:
+            audio, visual = (
+                torch.cat([features[name].float() for name in names], dim=-1) for names in (self.audio, self.visual)
+            )
+            return Embedded(audio, visual, audio, visual)
+        device = self.encoder.norm.weight.device
+        with torch.inference_mode():
+            found = embed(self.encoder, {name: array.to(device) for name, array in features.items()})
+        return Embedded(found.audio.cpu(), found.visual.cpu(), found.audio_alone.cpu(), found.visual_alone.cpu())
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What every subject made of a shard set."""
+
+    keys: tuple[str, ...]
+    means: dict[str, Float[Tensor, "video width"]]
+    """By subject: the mean over a video's seconds, audio beside visual."""
+    rows: dict[str, Embedded]
+    """By subject: the rows of every second; empty unless they were asked for, since a training set's are many."""
+    faults: tuple[str, ...]
+    """One sentence a skipped video."""
+
+
+def subjects(trained: Transformer, seed: int) -> list[Subject]:
+    """Raw features, an encoder of the same settings with random weights, and the trained one."""
+    torch.manual_seed(seed)
+    untrained = Transformer(trained.settings, trained.widths)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    named = {"raw features": None, "random encoder": untrained, "pre-trained encoder": trained}
+    settings = trained.settings
+    return [
+        Subject(name, settings.audio, settings.visual, encoder and encoder.eval().to(device))
+        for name, encoder in named.items()
+    ]
+
+
+def see(shards: Shards, compared: Sequence[Subject], keep_rows: bool, batch: int) -> Seen:
+    """Reads a set once, in stored order, for all subjects."""
+    keys: list[str] = []
+    faults: list[str] = []
+    means: dict[str, list[Tensor]] = {each.name: [] for each in compared}
+    kept: dict[str, list[Embedded]] = {each.name: [] for each in compared}
+    names = sorted({name for each in compared for name in (*each.audio, *each.visual)})
+    starts = range(0, len(shards), batch)
+    for start in track(starts, f"Encoding '{shards.location}'", len(starts), "batches"):
+        read = shards.batch(range(start, min(start + batch, len(shards))), names)
+        keys += [shards.keys[place] for place in read.places]
+        faults += read.faults
+        features = {name: torch.from_numpy(array) for name, array in read.features.items()}
+        for each in compared:
+            rows = each.rows(features)
+            means[each.name].append(torch.cat((rows.audio, rows.visual), dim=-1).mean(1))
+            kept[each.name] += [rows] if keep_rows else []
+    joined = {name: Embedded(*map(torch.cat, _columns(parts))) for name, parts in kept.items() if parts}
+    return Seen(tuple(keys), {name: torch.cat(parts) for name, parts in means.items()}, joined, tuple(faults))
+
+
+def _columns(parts: Sequence[Embedded]) -> Iterator[list[Tensor]]:
+    for name in ("audio", "visual", "audio_alone", "visual_alone"):
+        yield [getattr(part, name) for part in parts]
