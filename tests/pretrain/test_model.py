@@ -73,6 +73,91 @@ def test_attention_per_modality_keeps_the_modalities_apart() -> None:
     torch.testing.assert_close(model(with_other(features, "resnet152"))[0], audio)
 
 
+def masked(model: Transformer, features: Mapping[str, Tensor], present: Tensor) -> Tensor:
+    """The embeddings (video, modality, second, width)."""
+    return torch.stack(model(features, present), dim=1)
+
+
+def some_present() -> Tensor:
+    """Of four videos: a whole one, one without sound, one without picture, one of six seconds."""
+    present = torch.ones(4, 2, 10, dtype=torch.bool)
+    present[1, 0], present[2, 1], present[3, :, 6:] = False, False, False
+    return present
+
+
+@pytest.mark.parametrize("attention", ["joint", "per_modality"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_is_not_there_changes_nothing_else_whatever_stands_in_its_place(
+    attention: str, precision: torch.dtype
+) -> None:
+    model, present = encoder(TINY.model_copy(update={"attention": attention})).to(precision), some_present()
+    one = videos(4)
+    other = {
+        name: array.where(present[:, int(name != "vggish"), :, None], torch.nan if name == "resnet152" else torch.inf)
+        for name, array in one.items()
+    }
+    found = masked(model, other, present)
+    assert torch.equal(found, masked(model, one, present))
+    assert bool((found[~present] == 0).all())
+    assert bool((found[present].norm(dim=-1) > 1).all())
+
+
+@pytest.mark.parametrize("attention", ["joint", "per_modality"])
+def test_a_shorter_video_is_embedded_as_if_its_tokens_were_all_there_are(attention: str) -> None:
+    model, present, features = encoder(TINY.model_copy(update={"attention": attention})), some_present(), videos(4)
+    short = torch.stack(model({name: array[3:, :6] for name, array in features.items()}), dim=1)
+    torch.testing.assert_close(masked(model, features, present)[3:, :, :6], short)
+
+
+def test_where_all_is_there_a_mask_changes_nothing() -> None:
+    model, features = encoder(TINY), videos(3)
+    everything = torch.ones(3, 2, 10, dtype=torch.bool)
+    torch.testing.assert_close(masked(model, features, everything), torch.stack(model(features), dim=1))
+
+
+def test_what_is_not_there_has_no_gradient_and_spoils_none() -> None:
+    model, present = encoder(TINY), some_present()
+    features = {name: array.float() for name, array in videos(4).items()}
+    features["vggish"][1] = torch.nan
+    inputs = [array.requires_grad_() for array in features.values()]
+    masked(model, features, present).square().sum().backward()
+    assert all(bool(weight.grad.isfinite().all()) for weight in model.parameters() if weight.grad is not None)
+    for array, modality in zip(inputs, (0, 1, 1), strict=True):
+        assert array.grad is not None
+        reached = array.grad.abs().sum(-1) > 0
+        assert torch.equal(reached, present[:, modality])
+
+
+@pytest.mark.parametrize("present", [None, some_present()], ids=["whole", "masked"])
+def test_layers_computed_again_give_the_same_gradients_bit_for_bit_under_dropout(present: Tensor | None) -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = encoder(TINY).train()
+        model.recompute = recompute
+        torch.manual_seed(5)
+        audio, visual = model(videos(4), present)
+        (audio.square().sum() + visual.sum()).backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters()})
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
+
+def test_layers_computed_again_keep_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    for recompute in (False, True):
+        model, held = encoder(TINY), 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal held
+            held += tensor.numel()
+            return tensor
+
+        model.recompute = recompute
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            model(videos(8))
+        kept.append(held)
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_every_second_sees_every_other_of_its_video_and_none_of_another() -> None:
     model, features = encoder(TINY), {name: array.float().requires_grad_() for name, array in videos(2).items()}
     audio, _ = model(features)
