@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from launch.settings import Settings
 
+Precision = Literal["fp32", "bf16"]
+
 
 class EngineSettings(Settings):
     """How parameters are split over ranks and moved: ZeRO, precision, AdamW, learning rate."""
@@ -14,7 +16,7 @@ class EngineSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = Field(
         1, description="ZeRO: split nothing (0), optimizer states (1), gradients too (2), parameters too (3)"
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of parameters and activations; the loss is fp32")
+    precision: Precision = Field("fp32", description="of parameters and activations; the loss is fp32")
     recompute: bool = Field(
         False, description="whether the backward pass computes each layer again instead of keeping what it held: memory"
     )
