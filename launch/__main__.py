@@ -6,35 +6,74 @@ python -m launch graph --help         # every setting of one, with meaning, unit
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launch import job, stage
+from launch import job, stage, watch
+from launch.preemption import Stopped
 from launch.refusal import Refusal
+from launch.roster import Roster
 from launch.settings import load
 from launch.world import launched
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused, 1 when a process it shared
-    its work with died, 130 when it was interrupted."""
+    its work with died, 75 when it stopped as it was asked to and goes on when started again, 130 when interrupted."""
     arguments = [word for word in arguments if not word.startswith("--local_rank")]  # deepspeed's, if it stands by hand
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
+    roster = Roster.of_environment()
+    if roster is None:
+        return _outcome(arguments)[0]
+    roster.join()
     try:
-        return _run(arguments[0], arguments[1:])
-    except Refusal as refusal:
-        rank = os.environ.get("RANK", "0")
-        print(f"Refused{'' if rank == '0' else f' on rank {rank}'}: {refusal}", file=sys.stderr, flush=True)
-        return 2
-    except ChildProcessError as death:
-        print(f"Failed: {death}", file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr, flush=True)
-        return 130
+        with watch.last_words(roster.leave):
+            code, sentence = _outcome(arguments)
+    except SystemExit as leaving:
+        roster.leave(int(leaving.code or 0), "")
+        raise
+    roster.leave(code, sentence)
+    return code
+
+
+def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
+    """The exit code and what was said; the other ranks, if there are any, hear of an end that is not theirs."""
+    try:
+        return _run(arguments[0], arguments[1:]), ""
+    except Stopped as stopped:
+        watch.close()
+        return _said("Stopped", stopped.sentence, os.EX_TEMPFAIL)
+    except (Refusal, ChildProcessError, KeyboardInterrupt) as end:
+        return _given_up(end)
+    except Exception as error:
+        others = watch.blame(error)
+        if others:
+            return _said("Failed", others[1], others[0])
+        traceback.print_exc()
+        sentence = f"Rank {os.environ.get('RANK', '0')} failed with {type(error).__name__}: {error}"
+        watch.tell(1, sentence)
+        return 1, sentence
+
+
+def _given_up(end: BaseException) -> tuple[int, str]:
+    rank = os.environ.get("RANK", "0")
+    if isinstance(end, Refusal):
+        watch.tell(2, f"Rank {rank} refused: {end}")
+        return _said(f"Refused{'' if rank == '0' else f' on rank {rank}'}", str(end), 2)
+    if isinstance(end, ChildProcessError):
+        watch.tell(1, f"On rank {rank}: {end}")
+        return _said("Failed", str(end), 1)
+    watch.tell(130, f"Rank {rank} was interrupted.")
+    return _said("Interrupted", "", 130)
+
+
+def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
+    print(f"{how}: {sentence}" if sentence else f"{how}.", file=sys.stderr, flush=True)
+    return code, sentence
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -18,6 +18,10 @@ class Stage:
     summary: str
     distributed: bool = False
     """Whether `job.processes` copies of it work together under the deepspeed launcher."""
+    resumes: bool = False
+    """Whether it goes on by itself where a start that died was; then a death is followed by another start."""
+    stops: bool = False
+    """Whether it leaves at its next step when it is asked to, with what it did on the disk."""
 
     def load(self) -> tuple[type[Settings], Callable[[Settings], None]]:
         """The stage's settings class and its main function; imports the module."""
@@ -33,9 +37,16 @@ _LIST = (
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
     Stage("pack", "shards.pack", "features (.npy folders, TFRecords, tars) → WebDataset shards"),
     Stage("verify", "shards.verify", "checks shards against their manifest, and tells what their values look like"),
-    Stage("graph", "graph.build", "shards → similarity forests, components, a report", distributed=True),
+    Stage("graph", "graph.build", "shards → similarity forests, components, a report", distributed=True, resumes=True),
     Stage("inspect", "graph.inspect", "what ties a snippet to its component: neighbours, hubs, chains, GraphML"),
-    Stage("pretrain", "pretrain.train", "shards, components → cross-modal encoder", distributed=True),
+    Stage(
+        "pretrain",
+        "pretrain.train",
+        "shards, components → cross-modal encoder",
+        distributed=True,
+        resumes=True,
+        stops=True,
+    ),
     Stage("export", "pretrain.export", "encoder, shards → shards of embeddings"),
     Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser"),
     Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),

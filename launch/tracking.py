@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from launch import watch
 from launch.progress import say
 from launch.settings import Settings
 
@@ -90,20 +91,24 @@ class Record:
 
 
 @contextlib.contextmanager
-def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True) -> Iterator[Record]:
+def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, resume: str = "") -> Iterator[Record]:
     """One MLflow run around a stage; it holds the resolved settings and ends with a truthful status.
 
     FINISHED at a clean end, FAILED on an exception, KILLED on an interrupt, SIGTERM, SIGHUP or an asked-for exit.
+    `resume` is the id of a run to go on with, in which these settings were logged before; where the store does not
+    have it, a new one begins, and a sentence says so.
     """
     if not leads:
         yield Record(None)
         return
-    client, run_id = _start(tracking, stage)
+    client, experiment = _open(tracking)
+    goes_on = _goes_on(client, resume, tracking)
+    run_id = resume if goes_on else _create(client, experiment, tracking, stage)
     status = "FAILED"
     try:
-        with _terminated_as_exit():
+        with _terminated_as_exit(), watch.last_words(lambda *_: client.set_terminated(run_id, "FAILED")):
             record = Record(client, run_id)
-            _log_settings(record, client, settings)
+            _log_settings(record, client, settings, goes_on)
             yield record
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
@@ -113,7 +118,8 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True) 
         client.set_terminated(run_id, status)
 
 
-def _start(tracking: Tracking, stage: str) -> tuple["MlflowClient", str]:
+def _open(tracking: Tracking) -> tuple["MlflowClient", str]:
+    """The store, and the experiment's id in it."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
@@ -123,14 +129,36 @@ def _start(tracking: Tracking, stage: str) -> tuple["MlflowClient", str]:
         client = MlflowClient(tracking.uri)
         found = client.get_experiment_by_name(tracking.experiment)
         artifacts = (tracking.root.absolute() / "artifacts").as_uri()
-        experiment = found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
+        return client, found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)
+
+
+def _create(client: "MlflowClient", experiment: str, tracking: Tracking, stage: str) -> str:
     created = client.create_run(experiment, run_name=f"{stage} {tracking.name}".strip(), tags={"stage": stage})
-    return client, created.info.run_id
+    return created.info.run_id
 
 
-def _log_settings(record: Record, client: "MlflowClient", settings: Settings) -> None:
+def _goes_on(client: "MlflowClient", run_id: str, tracking: Tracking) -> bool:
+    """Whether the store has a run of this id; then it is running again."""
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return False
+    try:
+        there = client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        there = False
+    if there:
+        client.update_run(run_id, "RUNNING")
+    else:
+        say(f"The MLflow run {run_id} is not in '{tracking.root}' any more: a new one goes on in its place.")
+    return there
+
+
+def _log_settings(record: Record, client: "MlflowClient", settings: Settings, goes_on: bool) -> None:
     record.text("settings.json", settings.model_dump_json(indent=2))
     record.tags({"command": " ".join(sys.argv)})
+    if goes_on:  # parameters cannot change, and those that may, such as the number of processes, are in settings.json
+        return
     from mlflow.entities import Param
 
     flat = _flatten(settings.model_dump(mode="json"))

@@ -11,7 +11,10 @@ import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from launch.refusal import Refusal
+from launch.watch import Watch
 
+RESTARTS = "LAUNCH_RESTARTS"
+"""The environment variable that tells ranks how often they were started before."""
 TIMEOUT = timedelta(minutes=10)
 """How long a collective may wait for a rank that is lost."""
 
@@ -25,13 +28,17 @@ class World:
     local_rank: int
     device: torch.device
     seed: int
+    restarts: int = 0
+    """How often the command has started this work before, since it died; what it wrote then is to be gone on with."""
+    watch: Watch | None = None
 
     @classmethod
-    def from_environment(cls, seed: int) -> "World":
+    def from_environment(cls, seed: int, lost_after: float = 15.0) -> "World":
         """The world a launcher describes in RANK, WORLD_SIZE and LOCAL_RANK (none of them: one process).
 
         Joins the process group (nccl on CUDA, gloo elsewhere) and seeds python, numpy and torch with the same seed
-        on every rank. Raises Refusal when the variables contradict each other.
+        on every rank. A rank that gives no sign of life for `lost_after` seconds ends all. Raises Refusal when the
+        variables contradict each other.
         """
         rank, size, local_rank = _read_environment()
         check_devices(local_rank + 1)
@@ -40,10 +47,11 @@ class World:
             torch.cuda.set_device(device)
         if not dist.is_initialized():
             _join(rank, size, "nccl" if device.type == "cuda" else "gloo")
+        watch = Watch(rank, size, lost_after) if size > 1 else None
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        return cls(rank, size, local_rank, device, seed)
+        return cls(rank, size, local_rank, device, seed, int(os.environ.get(RESTARTS, "0")), watch)
 
     @property
     def leads(self) -> bool:
@@ -56,6 +64,8 @@ class World:
 
     def close(self) -> None:
         """Leaves the process group; nothing collective may follow."""
+        if self.watch:
+            self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -1,5 +1,7 @@
 """A run ends with a truthful status and holds what was logged; only the leading rank writes."""
 
+import contextlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from launch import watch
 from launch.settings import Settings
 from launch.tracking import Record, Tracking, run
 
@@ -94,3 +97,41 @@ def test_a_rank_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
         record.metrics(0, {"loss": 1.0})
         record.text("a.txt", "a")
     assert not quiet.root.exists()
+
+
+def test_a_resumed_run_goes_on_in_the_same_run_and_ends_with_its_own_status(tracking: Tracking) -> None:
+    with contextlib.suppress(ValueError), run(tracking, "pretrain", Config()) as record:
+        record.metrics(1, {"loss": 0.5})
+        _fail()
+    client = MlflowClient(tracking.uri)
+    assert client.get_run(record.run_id).info.status == "FAILED"
+    with run(tracking, "pretrain", Config(name="renamed"), resume=record.run_id) as again:
+        assert client.get_run(record.run_id).info.status == "RUNNING"
+        again.metrics(2, {"loss": 0.25})
+    found = client.get_run(record.run_id)
+    assert (again.run_id, found.info.status) == (record.run_id, "FINISHED")
+    assert found.data.params["name"] == "x", "parameters stay what they were"
+    assert [point.value for point in client.get_metric_history(record.run_id, "loss")] == [0.5, 0.25]
+    path = client.download_artifacts(record.run_id, "settings.json")
+    assert json.loads(Path(path).read_text())["name"] == "renamed"
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_run_that_the_store_lost_is_replaced_and_a_sentence_says_so(
+    tracking: Tracking, deleted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = "c0ffee"
+    if deleted:
+        with run(tracking, "pretrain", Config()) as record:
+            lost = record.run_id
+        MlflowClient(tracking.uri).delete_run(lost)
+    with run(tracking, "pretrain", Config(), resume=lost) as record:
+        assert record.run_id != lost
+    assert f"The MLflow run {lost} is not in '{tracking.root}' any more" in capsys.readouterr().out
+
+
+def test_a_run_whose_process_ends_without_unwinding_is_told_as_failed(tracking: Tracking) -> None:
+    with run(tracking, "pretrain", Config()) as record:
+        watch.speak_last_words(1, "Rank 1 is gone.")
+        assert last_run(tracking).info.status == "FAILED"
+    assert record.run_id == last_run(tracking).info.run_id
