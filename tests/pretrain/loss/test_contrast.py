@@ -10,53 +10,14 @@ from typing import get_args
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from launch.refusal import Refusal
 from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.loss.pairs import Mode
+from tests.pretrain.loss.dense import EXACT, WAYS, dense, snippets
 
 MODES = get_args(Mode)
 REDUCTIONS = ("balanced", "mean", "sum", "active")
-WAYS = {
-    "one way": lambda first, second: first[:, None],
-    "two ways": lambda first, second: torch.stack((first, second), 1),
-    "the second all different": lambda first, _: torch.stack((first, torch.arange(len(first)).flip(0)), 1),
-    "the second all alike": lambda first, _: torch.stack((first, torch.zeros_like(first)), 1),
-    "the first all different": lambda _, second: torch.stack((torch.arange(len(second)), second), 1),
-}
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
-
-
-def dense(audio: Tensor, visual: Tensor, ids: Tensor, settings: LossSettings) -> Tensor:
-    """The definition, with the whole pair matrix in memory: rows are the audio rows, then the visual ones."""
-    rows, same = torch.cat((audio, visual)), (ids[:, None] == ids[None, :]).any(-1).repeat(2, 2)
-    modality = torch.arange(2).repeat_interleave(len(ids))
-    same_modality = modality[:, None] == modality[None, :]
-    counted = {"uni": same_modality, "cross": ~same_modality, "multi": torch.ones_like(same_modality)}[settings.mode]
-    counted = counted & ~torch.eye(len(rows), dtype=torch.bool)
-    positive = same & counted
-    negative = ~same & counted
-    scores = rows @ rows.T
-    attracted = (settings.positive_margin - scores).clamp(min=0)[positive]
-    repelled = (scores - settings.negative_margin).clamp(min=0)[negative]
-    sums = attracted.sum(), repelled.sum()
-    if settings.reduction == "sum":
-        return sums[0] + sums[1]
-    if settings.reduction == "mean":
-        return (sums[0] + sums[1]) / max(len(attracted) + len(repelled), 1)
-    if settings.reduction == "balanced":
-        return sums[0] / max(len(attracted), 1) + sums[1] / max(len(repelled), 1)
-    return sums[0] / max(int((attracted > 0).sum()), 1) + sums[1] / max(int((repelled > 0).sum()), 1)
-
-
-def snippets(count: int, components: int, seed: int = 0, ways: str = "one way") -> tuple[Tensor, Tensor, Tensor]:
-    """Unit rows around a common direction, so that every kind of hinge is active for some pairs only."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(2, count, 6, generator=generator, dtype=torch.float64) + 0.4
-    ids = torch.randint(components, (2, count), generator=generator) * 7
-    audio, visual = normalize(rows, dim=-1)
-    return audio.requires_grad_(), visual.requires_grad_(), WAYS[ways](*ids)
 
 
 @pytest.mark.parametrize(("mode", "reduction"), itertools.product(MODES, REDUCTIONS))
@@ -183,6 +144,51 @@ def test_which_way_comes_first_does_not_matter() -> None:
     torch.testing.assert_close(one.loss, two.loss, **EXACT)
     found, expected = (torch.autograd.grad(each.loss, (audio, visual)) for each in (two, one))
     torch.testing.assert_close(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ways", ["one way", "two ways"])
+def test_rows_that_are_missing_are_in_no_pair_and_get_no_gradient(mode: Mode, reduction: str, ways: str) -> None:
+    audio, visual, ids = snippets(count=23, components=5, ways=ways)
+    present = torch.rand(23, 2, generator=torch.Generator().manual_seed(1)) < 0.7
+    settings = LossSettings(mode=mode, reduction=reduction, tile=7)  # type: ignore[arg-type]
+    found = contrast(audio, visual, ids, settings, present)
+    expected = dense(audio, visual, ids, settings, present)
+    torch.testing.assert_close(found.loss, expected, **EXACT)
+    gradients = torch.autograd.grad(found.loss, (audio, visual))
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, (audio, visual)), **EXACT)
+    assert not any(bool(each[~there].any()) for each, there in zip(gradients, present.T, strict=True))
+    spoilt = [
+        each.detach().where(there[:, None], torch.nan) for each, there in zip((audio, visual), present.T, strict=True)
+    ]
+    assert torch.equal(contrast(*spoilt, ids, settings, present).loss, found.loss.detach())
+
+
+def test_without_any_visual_row_the_audio_rows_are_compared_alone() -> None:
+    audio, visual, ids = snippets(count=23, components=5)
+    present = torch.tensor([[True, False]]).expand(23, 2)
+    for mode, pairs in (("uni", 23 * 22), ("cross", 0), ("multi", 23 * 22)):
+        found = contrast(audio, visual, ids, LossSettings(mode=mode), present)  # type: ignore[arg-type]
+        assert found.positives + found.negatives == pairs
+
+
+def test_only_the_mode_multi_alternates_and_only_if_asked_to() -> None:
+    alternating = LossSettings(multi="alternate", reduction="sum")
+    assert [alternating.in_epoch(epoch).mode for epoch in range(4)] == ["uni", "cross", "uni", "cross"]
+    assert alternating.in_epoch(3) == LossSettings(mode="cross", multi="alternate", reduction="sum")
+    for settings in (LossSettings(), LossSettings(mode="uni", multi="alternate")):
+        assert all(settings.in_epoch(epoch) == settings for epoch in range(4))
+
+
+def test_rows_in_half_precision_are_compared_in_float32() -> None:
+    audio, visual, ids = snippets(count=23, components=5)
+    halves = [each.detach().bfloat16().requires_grad_() for each in (audio, visual)]
+    widened = [each.detach().float().requires_grad_() for each in halves]
+    found, expected = (contrast(*rows, ids, LossSettings()).loss for rows in (halves, widened))
+    assert torch.equal(found, expected)
+    slopes = torch.autograd.grad(found, halves), torch.autograd.grad(expected, widened)
+    assert all(torch.equal(one, other.bfloat16()) for one, other in zip(*slopes, strict=True))
 
 
 def test_a_positive_margin_below_the_negative_one_is_refused() -> None:
