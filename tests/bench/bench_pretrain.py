@@ -10,7 +10,7 @@ around each scene's). Medians over steps after two that warm up. The last line i
   numbers reach; `flop_utilisation`: of the device's peak by its data sheet, null where that is not known.
 - `global_batch`, `micro_batch`, `precision`, `threads`.
 
-A GPU takes the config's precision, and of `base` the 512 videos a step that fall to one of eight. A CPU takes fp32, and
+A GPU takes the config's precision, and of `base` the 450 videos a step that fall to one of eight. A CPU takes fp32, and
 of `base` no more than 16 videos a step: the loss has less to do than in a run for use. `debug_in_parts` is `debug`
 encoded 32 videos at a time: what two passes cost.
 """
@@ -51,7 +51,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], int]] = {
     "debug_in_parts": ("debug", {"batches.micro_batch": 32}, 20),
     "base": (
         "base",
-        {"batches.global_batch": 512} if CUDA else {"batches.global_batch": 16, "engine.precision": "fp32"},
+        {"batches.global_batch": 450} if CUDA else {"batches.global_batch": 16, "engine.precision": "fp32"},
         20 if CUDA else 8,
     ),
 }

@@ -11,15 +11,36 @@ from pretrain.train import Config
 CONFIGS = sorted((Path(__file__).parents[2] / "pretrain" / "configs").glob("*.toml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_loads_and_opens_with_its_command(path: Path) -> None:
+def loaded(path: Path) -> Config:
     given = ["--shards", "s", "--components", "c", "--out", "o"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "positive_margin = negative_margin")
-        config = load(Config, [path], given, "pretrain")
+        return load(Config, [path], given, "pretrain")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_loads_and_opens_with_its_command(path: Path) -> None:
+    config = loaded(path)
     assert config.model.width % config.model.heads == 0
     assert f"python -m launch pretrain pretrain/configs/{path.name} " in path.read_text()
 
 
 def test_there_are_configs_for_a_look_for_use_and_for_the_authors_release() -> None:
     assert [path.stem for path in CONFIGS] == ["base", "debug", "release"]
+
+
+def test_the_sizes_are_those_of_use_and_of_the_release() -> None:
+    sizes = {path.stem: loaded(path).model for path in CONFIGS}
+    assert (sizes["base"].layers, sizes["base"].width, sizes["base"].heads) == (12, 768, 12)
+    assert (sizes["release"].layers, sizes["release"].width, sizes["release"].heads) == (12, 1024, 8)
+
+
+def test_the_last_step_of_an_epoch_of_the_base_config_is_nearly_full() -> None:
+    batches = loaded(CONFIGS[0]).batches
+    left = (29_000 - batches.held_out) % batches.global_batch
+    assert left > 0.9 * batches.global_batch
+
+
+def test_the_release_takes_uni_and_cross_in_turns() -> None:
+    loss = loaded(CONFIGS[2]).loss
+    assert [loss.in_epoch(epoch).mode for epoch in range(3)] == ["uni", "cross", "uni"]
