@@ -49,7 +49,7 @@ def check(config: Config) -> None:
 
 def main(config: Config) -> None:
     """Builds, reports and seals one graph; every process of the world runs this."""
-    world = World.from_environment(config.seed)
+    world = World.from_environment(config.seed, config.job.lost_after)
     ranks, shards = Ranks.of_world(world), open_shards(config)
     plan = _plan(config, shards, ranks)
     beside = config.out.absolute().parent / f".{config.out.name}.{socket.gethostname()}.part"

@@ -15,6 +15,7 @@ from graph.components import FILE, Components
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.digest import sha256_file
+from launch.preemption import Stopped, preemption
 from launch.progress import say, track
 from launch.tracking import Record
 from launch.world import World
@@ -37,7 +38,7 @@ def check(config: Config) -> None:
 
 def main(config: Config) -> None:
     """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
-    world = World.from_environment(config.seed)
+    world = World.from_environment(config.seed, config.job.lost_after)
     if config.job.threads:
         torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
     shards, components, groups = _read(config)
@@ -45,15 +46,18 @@ def main(config: Config) -> None:
     held_out = HeldOut.of(batches.held_out, config.loss.mode, config.tables)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
-    torch.manual_seed(config.seed + world.rank)  # the weights are alike on all ranks, the dropout need not be
     origin = _origin(config, shards, components, groups, steps)
     checkpoints = Checkpoints(config.out / "checkpoints", config.checkpoints, world, origin)
     _say_what_was_read(config, shards, components, batches, world)
-    with tracking.run(config.tracking, "pretrain", config, world.leads) as record:
+    if config.replace and not world.restarts:
+        _start_over(config, checkpoints, world)
+    found = checkpoints.newest()
+    with (
+        tracking.run(config.tracking, "pretrain", config, world.leads, found.run if found else "") as record,
+        preemption(world) as asked_to_stop,
+    ):
         record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
-        if config.replace:
-            _start_over(config, checkpoints, world)
-        start = checkpoints.resume(engine, checkpoints.newest())
+        start = checkpoints.resume(engine, found)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
         skipped = Skipped(batches.held_out.faults)
         skipped.tell(start, record)
@@ -64,9 +68,12 @@ def main(config: Config) -> None:
             skipped.add(batch.faults)
             seen = train_step(engine, batch, step, steps, config)
             record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
-            if checkpoints.due(step + 1) or step + 1 == stop:
+            asked = asked_to_stop()
+            if checkpoints.due(step + 1) or step + 1 == stop or asked:
                 skipped.tell(step + 1, record)
                 checkpoints.save(engine, step + 1, record.run_id)
+            if asked and step + 1 < stop:
+                raise Stopped(f"after step {step + 1} of {steps}, as it was asked to: {_how_to_go_on(config)}.")
             clock = time.perf_counter()
         record.metrics(stop, _say_how_it_went(held_out.evaluate(engine)))
         if stop == steps:

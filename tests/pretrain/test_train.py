@@ -53,7 +53,7 @@ def resumed(planted, runs: Path, folder: Path, whole: str) -> str:  # type: igno
     """The same run as if it had died after its fourth step, with that step's checkpoint torn."""
     for name in ("step-00000002", "step-00000004"):
         shutil.copytree(folder / "whole" / "checkpoints" / name, folder / "resumed" / "checkpoints" / name)
-    torn = folder / "resumed" / "checkpoints" / "step-00000004" / "engine" / "mp_rank_00_model_states.pt"
+    torn = folder / "resumed" / "checkpoints" / "step-00000004" / "engine" / "00001.safetensors"
     torn.write_bytes(torn.read_bytes()[:-1])
     return launch_two(chosen(planted, runs, folder / "resumed"), folder / "extensions")
 
@@ -70,7 +70,7 @@ def test_nothing_was_compiled(whole: str, folder: Path) -> None:
 
 
 def test_a_torn_checkpoint_is_passed_over_and_the_one_before_is_used(resumed: str) -> None:
-    assert "step-00000004': 'engine/mp_rank_00_model_states.pt' is not as it was written." in resumed
+    assert "step-00000004': 'engine/00001.safetensors' is not as it was written." in resumed
     assert "Resumed after step 2 from" in resumed
 
 
