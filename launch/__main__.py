@@ -27,8 +27,13 @@ def main(arguments: Sequence[str]) -> int:
         print(_overview())
         return 0
     roster = Roster.of_environment()
-    if roster is None:
-        return _outcome(arguments)[0]
+    code = _noted(arguments, roster) if roster else _outcome(arguments)[0]
+    watch.depart(code)
+    return code
+
+
+def _noted(arguments: Sequence[str], roster: Roster) -> int:
+    """The exit code of a rank, noted for the command that started it."""
     roster.join()
     try:
         with watch.last_words(roster.leave):

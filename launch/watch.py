@@ -71,6 +71,11 @@ class Watch:
         self._spoken = True
         return self._code, self._sentence
 
+    @property
+    def over(self) -> bool:
+        """Whether it is known that all must end."""
+        return self._known.is_set()
+
     def _begin(self) -> None:
         self._names = [""] * self._size
         dist.all_gather_object(self._names, f"rank {self._rank} (pid {os.getpid()} on {socket.gethostname()})")
@@ -158,6 +163,14 @@ def blame(error: Exception) -> tuple[int, str] | None:
         return None
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher may know earlier that a rank died, and end the others
     return _CURRENT[0].blame()
+
+
+def depart(code: int) -> None:
+    """Ends this process where ranks are lost: torch would wait for them, or abort, while it cleans up behind itself."""
+    if _CURRENT and _CURRENT[0].over:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def close() -> None:
