@@ -27,6 +27,9 @@ from pretrain.loss.pairs import AUDIO, BLOCKS, VISUAL, Mode, Snippets
 from pretrain.loss.sampled import draw, sweep_drawn
 from pretrain.loss.sweep import Side, Tally, sweep, sweep_own
 
+TILES = {"cpu": 1024, "cuda": 8192}
+"""Rows and columns of a tile where none are set. CPU: as fast as any and 4 MiB; a GPU is busy with larger ones only."""
+
 
 class LossSettings(Settings):
     """Which pairs are compared and how their hinges are added up."""
@@ -59,7 +62,16 @@ class LossSettings(Settings):
         ge=0,
         description="MiB of embeddings in the global batch up to which exchange = auto gathers; twice is held",
     )
-    tile: int = Field(1024, ge=1, description="rows and columns of scores held at once: memory, not result")
+    tile: int | None = Field(
+        None,
+        ge=1,
+        description="rows and columns of scores held at once: memory, not result; when absent 1024, on a GPU 8192",
+    )
+    products: Literal["auto", "full"] = Field(
+        "auto",
+        description="of rows: in bfloat16 with sums in float32 on a GPU and in full on a CPU (auto), or in full, the "
+        "rows' own precision, everywhere (full)",
+    )
 
     @model_validator(mode="after")
     def _margins_apart(self) -> "LossSettings":
@@ -111,7 +123,7 @@ def contrast(
     `drawn_from`: the run's seed and the step, which fix what `pairs = sampled` draws.
 
     Collective: every rank calls it, with any number of snippets, also none. A row that is not finite makes the loss NaN
-    or infinite on every rank.
+    on every rank, if it is in any pair.
     """
     assert audio.shape == visual.shape, "a snippet has an audio and a visual row"
     assert len(ids) == len(audio), "a snippet has components"
@@ -146,12 +158,17 @@ class _Loss(torch.autograd.Function):
         settings: LossSettings,
     ) -> tuple[Tensor, Tensor]:
         needed = any(ctx.needs_input_grad[:2])
-        rows = [each.detach().to(torch.promote_types(each.dtype, torch.float32)) for each in (audio, visual)]
+        products = settings.products if anchors is None else "full"
+        rows = [_multiplied(each.detach(), products) for each in (audio, visual)]
         sums = torch.zeros(6, dtype=torch.float64, device=audio.device)
         weights = _weights(settings.reduction, sums.new_tensor(counts))
         apart = settings.reduction == "active"  # its weights are known when all active pairs are counted
         ratio = None if apart else float(weights[0] / weights[1])
-        tally = Tally(Margins(settings.positive_margin, settings.negative_margin, ratio), sums, settings.tile)
+        tally = Tally(
+            Margins(settings.positive_margin, settings.negative_margin, ratio),
+            sums,
+            settings.tile or TILES[audio.device.type],
+        )
         mine = sort_own(rows, snippets)
         own = [
             Side(rows, Slopes.zeros(rows.values, apart) if needed else None)
@@ -169,13 +186,22 @@ class _Loss(torch.autograd.Function):
             orders = 2 if anchors is None else 1  # a row's pairs count for it in both orders, or as they are drawn
             ctx.save_for_backward(*_gradients(own, snippets, orders * weights, audio))
         ctx.mark_non_differentiable(sums)
-        return (weights * sums[:2]).sum().to(rows[0].dtype), sums
+        not_finite = 0 * sums[COSINES]  # NaN if a row is not finite, also where each of its pairs is within its margin
+        loss = (weights * sums[:2]).sum() + not_finite
+        return loss.to(torch.promote_types(audio.dtype, torch.float32)), sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         audio, visual = ctx.saved_tensors
         return outputs[0] * audio, outputs[0] * visual, None, None, None, None
+
+
+def _multiplied(rows: Tensor, products: str) -> Tensor:
+    """The rows in the precision in which their scores are computed."""
+    if rows.is_cuda and products == "auto" and rows.dtype != torch.float64:
+        return rows.bfloat16()
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
 def _sweep_all(own: list[Side], compared: Iterator[Block], mode: Mode, tally: Tally) -> None:

@@ -84,7 +84,22 @@ def _cosines(left: Side, right: Side) -> Float[Tensor, ""]:
 
 def _add(left: Side, right: Side, orders: int, itself: Listed | None, tally: Tally) -> None:
     """Adds a tile of scores, which are thrown away."""
-    sums, margins = torch.zeros_like(tally.sums), tally.margins
+    sums = torch.zeros_like(tally.sums)
+    add = _add_rounded if left.rows.values.dtype == torch.bfloat16 else _add_exact
+    add(left, right, itself, tally.margins, sums)
+    tally.sums.add_(sums, alpha=orders)
+
+
+def _add_rounded(left: Side, right: Side, itself: Listed | None, margins: Margins, sums: Float[Tensor, "6"]) -> None:
+    """On a GPU: three products and a kernel, queued without waiting for any result."""
+    from pretrain.loss.kernels import weigh
+
+    scores = torch.mm(left.rows.values, right.rows.values.T, out_dtype=torch.float32)
+    over, under, unit = weigh(scores, left.rows.ids, right.rows.ids, itself is not None, margins, sums)
+    add_gradient(over, under, left, right, margins, unit)
+
+
+def _add_exact(left: Side, right: Side, itself: Listed | None, margins: Margins, sums: Float[Tensor, "6"]) -> None:
     scores = left.rows.values @ right.rows.values.T
     pairs = few_positives(left.rows.ids, right.rows.ids, itself)
     if pairs is None:
@@ -92,29 +107,37 @@ def _add(left: Side, right: Side, orders: int, itself: Listed | None, tally: Tal
         over, under = both_kinds(scores, same(*ids), itself, margins, sums)
         if float(sums[POSITIVE_HINGES] + sums[NEGATIVE_HINGES]):
             add_gradient(over, under, left, right, margins)
-    else:
-        active = listed_positives(scores, pairs, margins, sums)
-        if itself is not None:
-            scores[itself.row, itself.column] = margins.negative
-        over_or_none = negatives(scores, margins.negative, sums)
-        if over_or_none is not None and margins.ratio is not None:
-            over_or_none[active.row, active.column] = -margins.ratio
-        elif len(active.row):
-            _add_listed(active, left, right, margins)
-        if over_or_none is not None:
-            add_gradient(over_or_none, None, left, right, margins)
-    tally.sums.add_(sums, alpha=orders)
+        return
+    active = listed_positives(scores, pairs, margins, sums)
+    if itself is not None:
+        scores[itself.row, itself.column] = margins.negative
+    negative = negatives(scores, margins.negative, sums)
+    if negative is not None and margins.ratio is not None:
+        negative[active.row, active.column] = -margins.ratio
+    elif len(active.row):
+        _add_listed(active, left, right, margins)
+    if negative is not None:
+        add_gradient(negative, None, left, right, margins)
 
 
-def add_gradient(over: Tensor, under: Tensor | None, left: Side, right: Side, margins: Margins) -> None:
-    """Adds W K to the queries' slopes and Wᵀ Q to the keys', W being 1 where a pair's score is to fall."""
+def add_gradient(
+    over: Tensor, under: Tensor | None, left: Side, right: Side, margins: Margins, unit: float = 1.0
+) -> None:
+    """Adds W K to the queries' slopes and Wᵀ Q to the keys', W being 1 / unit where a negative pair is active."""
     if under is not None and margins.ratio is not None:
         over, under = over.sub_(under, alpha=margins.ratio), None
     for side, other, turned in ((left, right, False), (right, left, True)):
         if side.slopes is not None:
-            side.slopes.negative.addmm_(over.T if turned else over, other.rows.values)
+            _add_product(side.slopes.negative, over.T if turned else over, other.rows.values, unit)
             if under is not None:
-                side.slopes.positive.addmm_(under.T if turned else under, other.rows.values, alpha=-1)
+                _add_product(side.slopes.positive, under.T if turned else under, other.rows.values, -unit)
+
+
+def _add_product(slopes: Tensor, weights: Tensor, rows: Tensor, alpha: float) -> None:
+    if rows.dtype == slopes.dtype:
+        slopes.addmm_(weights, rows, alpha=alpha)
+    else:
+        slopes.add_(torch.mm(weights, rows, out_dtype=slopes.dtype), alpha=alpha)
 
 
 def _add_listed(pairs: Listed, left: Side, right: Side, margins: Margins) -> None:

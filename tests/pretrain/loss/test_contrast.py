@@ -119,6 +119,13 @@ def test_an_embedding_that_is_not_a_number_reaches_the_loss(bad: float, ids: Ten
     assert not bool(loss.isfinite())
 
 
+def test_an_infinite_row_reaches_the_loss_where_each_of_its_pairs_is_within_its_margin() -> None:
+    rows = torch.eye(4, dtype=torch.float64)
+    rows[0, 0] = torch.inf
+    rows[1:, 0] = 1e-3  # the scores of row 0 are +inf, in positive pairs
+    assert bool(contrast(rows, rows, torch.zeros(4, 1, dtype=torch.int64), LossSettings()).loss.isnan())
+
+
 def test_without_gradients_the_loss_is_the_same() -> None:
     audio, visual, ids = snippets(count=12, components=4)
     watched = contrast(audio.detach(), visual.detach(), ids, LossSettings())
