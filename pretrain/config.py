@@ -10,6 +10,7 @@ from launch.tracking import Tracking
 from pretrain.batches import BatchSettings
 from pretrain.checkpoint import CheckpointSettings
 from pretrain.engine.settings import EngineSettings
+from pretrain.evaluation.alarms import AlarmSettings
 from pretrain.loss.contrast import LossSettings
 from pretrain.model import ModelSettings
 from shards.location import Location
@@ -42,4 +43,10 @@ class Config(Settings):
     reading: ReadSettings = ReadSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     tracking: Tracking = Tracking()
+    alarms: AlarmSettings = AlarmSettings()
     job: Job = Job()
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What continues a run that stopped before its last step."""
+        return f"the same command{' without --replace' if self.replace else ''} goes on from there"

@@ -6,7 +6,6 @@ encoder lies in `out/encoder`.
 """
 
 import shutil
-import time
 from typing import Any
 
 import torch
@@ -15,18 +14,16 @@ from graph.components import FILE, Components
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.digest import sha256_file
-from launch.preemption import Stopped, preemption
-from launch.progress import say, track
+from launch.preemption import preemption
+from launch.progress import say
 from launch.tracking import Record
 from launch.world import World
 from pretrain.batches import Batches, read_groups
 from pretrain.checkpoint import Checkpoints
 from pretrain.config import Config
+from pretrain.course import Course
 from pretrain.engine.engine import Engine
-from pretrain.evaluation.held_out import HeldOut
 from pretrain.model import SETTINGS, Transformer, save_encoder
-from pretrain.skipped import Skipped
-from pretrain.step import train_step
 from shards.groups import Groups
 from shards.read import Shards
 
@@ -43,7 +40,6 @@ def main(config: Config) -> None:
         torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
     shards, components, groups = _read(config)
     batches = Batches(config.batches, shards, components, groups, config.model.features, world)
-    held_out = HeldOut.of(batches.held_out, config.loss.mode, config.tables)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
     origin = _origin(config, shards, components, groups, steps)
@@ -59,27 +55,13 @@ def main(config: Config) -> None:
         record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
         start = checkpoints.resume(engine, found)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
-        skipped = Skipped(batches.held_out.faults)
-        skipped.tell(start, record)
-        clock = time.perf_counter()
-        for step, batch in track(batches.from_step(start, stop), "Pre-training", stop - start, "steps"):
-            if step % config.evaluate_every == 0:
-                record.metrics(step, held_out.evaluate(engine))
-            skipped.add(batch.faults)
-            seen = train_step(engine, batch, step, steps, config)
-            record.metrics(step, seen | {"videos_per_second": batch.videos / (time.perf_counter() - clock)})
-            asked = asked_to_stop()
-            if checkpoints.due(step + 1) or step + 1 == stop or asked:
-                skipped.tell(step + 1, record)
-                checkpoints.save(engine, step + 1, record.run_id)
-            if asked and step + 1 < stop:
-                raise Stopped(f"after step {step + 1} of {steps}, as it was asked to: {_how_to_go_on(config)}.")
-            clock = time.perf_counter()
-        record.metrics(stop, _say_how_it_went(held_out.evaluate(engine)))
+        course = Course(config, steps, engine, batches, checkpoints, record)
+        course.go(start, stop, asked_to_stop)
+        _say_how_it_went(course.look(stop))
         if stop == steps:
             _write_encoder(config, engine, batches, origin, record)
         else:
-            say(f"Stopped after step {stop} of {steps}, as stop_after asks: {_how_to_go_on(config)}.")
+            say(f"Stopped after step {stop} of {steps}, as stop_after asks: {config.how_to_go_on}.")
     world.close()
 
 
@@ -94,10 +76,6 @@ def _start_over(config: Config, checkpoints: Checkpoints, world: World) -> None:
     if world.leads:
         shutil.rmtree(config.out / "encoder", ignore_errors=True)
     checkpoints.clear()
-
-
-def _how_to_go_on(config: Config) -> str:
-    return f"the same command{' without --replace' if config.replace else ''} goes on from there"
 
 
 def _origin(
@@ -126,10 +104,9 @@ def _say_what_was_read(config: Config, shards: Shards, components: Components, b
     )
 
 
-def _say_how_it_went(found: dict[str, float]) -> dict[str, float]:
+def _say_how_it_went(found: dict[str, float]) -> None:
     if found:
         say("Held out: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items()) + ".")
-    return found
 
 
 def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dict[str, Any], record: Record) -> None:

@@ -15,7 +15,7 @@ from graph.groups import GROUPS
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from launch.world import World
-from pretrain import train
+from pretrain import course
 from pretrain.model import describe_encoder, load_encoder
 from pretrain.train import Config, main
 from shards.groups import Groups
@@ -165,14 +165,14 @@ def test_a_run_that_dies_has_listed_what_it_skipped_before_its_last_checkpoint(
     shards = shutil.copytree(planted.shards, tmp_path / "damaged")
     bad = [damage(shards, "video007_0_10"), damage(shards, "video030_0_10")]
     given = chosen(planted, runs, tmp_path / "out") | {"shards": shards, "reading": {"on_bad": "skip"}}
-    step = train.train_step
+    step = course.train_step
 
     def dying(engine: Any, batch: Any, number: int, *rest: Any) -> dict[str, float]:
         if number == 5:
             raise KeyboardInterrupt
         return step(engine, batch, number, *rest)
 
-    monkeypatch.setattr(train, "train_step", dying)
+    monkeypatch.setattr(course, "train_step", dying)
     with pytest.raises(KeyboardInterrupt):
         main(Config.model_validate(given | {"tracking": {"root": runs, "experiment": "dying"}}))
     client = MlflowClient(Tracking(root=runs).uri)
@@ -221,8 +221,28 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_videos(
 ) -> None:  # type: ignore[no-untyped-def]
     given = chosen(planted, runs, tmp_path / "out")
     given |= {"engine": {"learning_rate": 1e37, "warm_up": 0, "clip": 0}, "checkpoints": {"every": 1}}
+    given["batches"] |= {"held_out": 0}
     with pytest.raises(
         Refusal, match=r"must be finite, but is nan at step 1, .* not: video\d{3}_0_10, .* and 15 more;"
     ):
         main(Config.model_validate(given))
     assert (tmp_path / "out" / "checkpoints" / "latest").read_text() == "step-00000001"
+
+
+def test_weights_that_ran_away_are_not_saved(planted, runs: Path, alone: World, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path / "out")
+    given |= {"engine": {"learning_rate": 1e37, "warm_up": 0, "clip": 0}, "checkpoints": {"every": 1}}
+    with pytest.raises(
+        Refusal, match=r"held-out videos must be finite, but those of 12 of 12 are not, video\d{3}_0_10"
+    ):
+        main(Config.model_validate(given))
+    assert not list((tmp_path / "out" / "checkpoints").glob("step-*"))
+
+
+def test_a_run_whose_positives_mean_nothing_is_stopped_by_an_alarm(
+    planted, runs: Path, alone: World, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path / "out") | {"alarms": {"after": 2, "auc": 0.99999}}
+    with pytest.raises(Refusal, match=r"at step 2 their AUC is 0\.\d{3}, below alarms\.auc"):
+        main(Config.model_validate(given))
+    assert not list((tmp_path / "out" / "checkpoints").glob("step-*"))
