@@ -1,31 +1,36 @@
 """python -m launch export --encoder data/pretrained/encoder --shards data/shards --out data/embedded
 
 Runs a pre-trained encoder over shards and writes its contextual embeddings as shards again, with the features
-`pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others.
+`pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others. An export that was stopped or
+killed goes on when it is started again, and its bytes do not show it.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch.nn.functional import normalize
 
 from launch import tracking
-from launch.atomic import whole_folder
+from launch.atomic import Unfinished, resumable_folder
+from launch.digest import sha256_json
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking import Record, Tracking
+from launch.tracking import Tracking
 from pretrain.model import Description, Transformer, describe_encoder, load_encoder
+from shards.finished import VERSION, Bad, Bench, Done, going_on, sweep
 from shards.location import Location
 from shards.manifest import Manifest
 from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import Feature, Video
-from shards.write import Writer
+from shards.write import ShardWriter
 
 EMBEDDINGS = ("pretrained_audio", "pretrained_visual")
 
@@ -43,8 +48,12 @@ class Config(Settings):
         description="length of an embedding: as the last LayerNorm leaves it (values near 1, which suits the parser's "
         "first layer), or 1 (values near 1/√width); the directions, which the loss shapes, are the same",
     )
-    batch: int = Field(256, ge=1, description="videos encoded at a time")
-    videos_per_shard: int = Field(1000, ge=1, description="videos a tar (41 kB a video with embeddings 1,024 wide)")
+    batch: int = Field(256, ge=1, description="videos encoded at a time, all of one tar; another may round otherwise")
+    videos_per_shard: int = Field(
+        1000,
+        ge=1,
+        description="videos a tar (41 kB a video with embeddings 1,024 wide), and so what a kill costs at most",
+    )
     replace: bool = Field(False, description="whether the result may replace the one already in out")
     reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
@@ -53,63 +62,102 @@ class Config(Settings):
 def main(config: Config) -> None:
     """Reads every set once, in stored order, and writes all sets or none."""
     with tracking.run(config.tracking, "export", config) as record:
-        with whole_folder(config.out, config.replace) as temporary:
-            written = _export_all(config, temporary, record)
+        described, sets = describe_encoder(config.encoder), open_sets(config.shards, config.reading)
+        say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
+        say(f"Read from '{config.shards}': {_counted(sets)}.")
+        manifests = {name: shards.manifest.digest for name, shards in sets.items()}
+        record.tags({"encoder": described.digest, "manifest": " ".join(manifests.values())})
+        for shards in sets.values():
+            check_features(described, shards)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        plan = _plan(config, described.digest, manifests, device)
+        with resumable_folder(config.out, plan, config.replace) as unfinished:
+            encoder = load_encoder(config.encoder).eval().to(device)
+            exports = [Export(config, name, each, encoder, described.digest) for name, each in sets.items()]
+            done = _make(exports, unfinished)
+            sweep(unfinished, done)
+            written = {each.name: each.manifest(done) for each in exports}
+            for name, manifest in written.items():
+                manifest.write(unfinished.result / name)
         for name, manifest in written.items():
             say(f"Wrote '{config.out / name}': {manifest.videos} videos, manifest {manifest.digest[:12]}.")
             record.tags({f"manifest.{name or 'all'}": manifest.digest})
+        record.skipped(0, [fault for each in done for _, fault in each.bad])
 
 
-def _export_all(config: Config, out: Path, record: Record) -> dict[str, Manifest]:
-    """Writes every set below a folder; the manifest of each by its name."""
-    described, sets = describe_encoder(config.encoder), open_sets(config.shards, config.reading)
-    encoder = load_encoder(config.encoder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
-    say(f"Read from '{config.shards}': {_counted(sets)}.")
-    record.tags({"encoder": described.digest, "manifest": " ".join(each.manifest.digest for each in sets.values())})
-    for shards in sets.values():
-        check_features(described, shards)
-    written = {
-        name: _export(config, encoder, described.digest, shards, out / name, name) for name, shards in sets.items()
-    }
-    record.skipped(0, [fault for shards in sets.values() for fault in shards.faults])
-    return written
+@dataclass(frozen=True)
+class Export:
+    """One set on its way through the encoder. A shard is encoded in batches of its own, so it depends on no other."""
 
+    config: Config
+    name: str
+    shards: Shards
+    encoder: Transformer
+    digest: str
+    """The encoder's."""
 
-def _export(config: Config, encoder: Transformer, digest: str, shards: Shards, folder: Path, name: str) -> Manifest:
-    width, source = encoder.settings.width, f"encoder {digest}, {config.scale}, of manifest {shards.manifest.digest}"
-    features = [Feature(each, width, f"{config.scale}-{digest[:12]}", source) for each in EMBEDDINGS]
-    facts: dict[str, Any] = {
-        "stage": "export",
-        "encoder": digest,
-        "manifest": shards.manifest.digest,
-        "scale": config.scale,
-    }
-    facts |= {"corpus": shards.manifest.source.get("corpus")}  # so that planted features stay known as such
-    with Writer(folder, features, facts, config.videos_per_shard) as writer:
-        videos = embed(encoder, shards.stream(), config.batch, config.scale)
-        for video in track(videos, f"Exporting {name}".strip(), len(shards), "videos"):
-            writer.add(video)
-        facts["left_out"] = {"bad": len(shards.faults)}  # known at the end, when the writer reads it
-    assert writer.manifest is not None, "set at a clean end"
-    return writer.manifest
+    @property
+    def count(self) -> int:
+        """Number of shards to write."""
+        return -(-len(self.shards) // self.config.videos_per_shard)
+
+    @property
+    def features(self) -> dict[str, Feature]:
+        """What is written of every video, stored as float16."""
+        scale, width = self.config.scale, self.encoder.settings.width
+        source = f"encoder {self.digest}, {scale}, of manifest {self.shards.manifest.digest}"
+        return {each: Feature(each, width, f"{scale}-{self.digest[:12]}", source) for each in EMBEDDINGS}
+
+    def make(self, place: Unfinished) -> Iterator[Done]:
+        """Every shard in order, made or taken over."""
+        bench = Bench(place, self.features, self.config.reading.on_bad)
+        for number in range(self.count):
+            first = number * self.config.videos_per_shard
+            places = range(first, min(first + self.config.videos_per_shard, len(self.shards)))
+            yield bench.shard(self.name, number, self.shards.manifest.digest, partial(self._fill, places))
+
+    def manifest(self, done: Sequence[Done]) -> Manifest:
+        """Of the shards that were made; raises Refusal when all videos were bad."""
+        mine = [each for each in done if each.set == self.name]
+        shards, bad = tuple(each.shard for each in mine if each.shard), [each for one in mine for each in one.bad]
+        if not shards:
+            raise Refusal(
+                f"A shard set must hold at least one video, but all of '{self.shards.location}' are bad: {bad[0][1]}"
+            )
+        source: dict[str, Any] = {
+            "stage": "export",
+            "encoder": self.digest,
+            "manifest": self.shards.manifest.digest,
+            "scale": self.config.scale,
+            "corpus": self.shards.manifest.source.get("corpus"),  # so that planted features stay known as such
+            "left_out": {"bad": len(bad)},
+        }
+        return Manifest(self.features, shards, source)
+
+    def _fill(self, places: range, writer: ShardWriter) -> Bad:
+        bad: list[tuple[str, str]] = []
+        for first in range(places.start, places.stop, self.config.batch):
+            asked = range(first, min(first + self.config.batch, places.stop))
+            read = self.shards.batch(asked, self.encoder.settings.features)
+            skipped = sorted(set(asked).difference(read.places.tolist()))
+            bad += [(self.shards.keys[place], fault) for place, fault in zip(skipped, read.faults, strict=True)]
+            rows = embed(self.encoder, read.features, self.config.scale)
+            for index, place in enumerate(read.places):
+                of_video = {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)}
+                writer.add(Video(self.shards.keys[place], of_video))
+        return bad
 
 
 def embed(
-    encoder: Transformer, videos: Iterator[Video], batch: int, scale: Literal["layer_norm", "unit"]
-) -> Iterator[Video]:
-    """The same videos in the same order with their embeddings in place of their features, float32 (10, width)."""
+    encoder: Transformer,
+    features: Mapping[str, Float[np.ndarray, "video second feature"]],
+    scale: Literal["layer_norm", "unit"],
+) -> list[Float[np.ndarray, "video second width"]]:
+    """The audio and the visual embeddings of some videos, float32."""
     device = encoder.norm.weight.device
-    while some := list(islice(videos, batch)):
-        features = {
-            name: torch.from_numpy(np.stack([video.features[name] for video in some])).to(device)
-            for name in encoder.settings.features
-        }
-        with torch.inference_mode():
-            found = encoder(features)
-        rows = [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
-        for index, video in enumerate(some):
-            yield Video(video.key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)})
+    with torch.inference_mode():
+        found = encoder({name: torch.from_numpy(array).to(device) for name, array in features.items()})
+    return [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
 
 
 def check_features(described: Description, shards: Shards) -> None:
@@ -127,5 +175,27 @@ def check_features(described: Description, shards: Shards) -> None:
             )
 
 
-def _counted(sets: dict[str, Shards]) -> str:
+def _plan(config: Config, encoder: str, manifests: Mapping[str, str], device: torch.device) -> dict[str, str]:
+    """All that the bytes depend on, by name: the last bit of a sum also depends on the device and on the batch."""
+    return {
+        "version": VERSION,
+        "encoder": encoder,
+        "shards": sha256_json(dict(manifests)),
+        "scale": config.scale,
+        "batch": str(config.batch),
+        "videos_per_shard": str(config.videos_per_shard),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def _make(exports: Sequence[Export], unfinished: Unfinished) -> list[Done]:
+    """Every shard of every set in order."""
+    counts = {each.name: each.count for each in exports}
+    with going_on(unfinished, counts) as done:
+        made = (shard for each in exports for shard in each.make(unfinished))
+        done.extend(track(made, "export", sum(counts.values()), "shards"))
+    return done
+
+
+def _counted(sets: Mapping[str, Shards]) -> str:
     return ", ".join(f"{len(shards)} videos{f' of {name}' if name else ''}" for name, shards in sets.items())

@@ -24,9 +24,10 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record, Tracking
+from shards.finished import Done, going_on, sweep
 from shards.labels import SPLITS, Tables
 from shards.manifest import Manifest
-from shards.packing import Builder, Done, Plan, sweep
+from shards.packing import Builder, Plan
 from shards.sources import Source, unreadable
 from shards.sources.join import Selection, check_distinct, join
 from shards.sources.npy import open_folders
@@ -131,22 +132,10 @@ def _select(config: Config, sources: Sequence[Source]) -> Selection:
 
 def _make(config: Config, plan: Plan, unfinished: Unfinished) -> list[Done]:
     """Makes every shard that is not there yet; what became of each, in order."""
-    before = plan.kept(unfinished)
-    if before:
-        say(f"Going on: an earlier start left {before} shards; each is checked before it is taken over.")
     builder = Builder(plan.readers, config.on_bad, unfinished)
     count = min(config.processes or os.cpu_count() or 1, plan.shards)
-    try:
-        with share_out(builder, plan.tasks(), count) as results:
-            done = list(track(results, "pack", plan.shards, "shards"))
-    except BaseException:
-        if kept := plan.kept(unfinished):
-            say(f"Kept {kept} of {plan.shards} shards in '{unfinished.result}': the same command goes on from there.")
-        raise
-    taken = sum(each.found for each in done)
-    if before:
-        again = f"; {before - taken} were damaged or of other inputs, and were made again" if before > taken else ""
-        say(f"Took over {taken} of {plan.shards} shards{again}.")
+    with going_on(unfinished, plan.counts) as done, share_out(builder, plan.tasks(), count) as results:
+        done.extend(track(results, "pack", plan.shards, "shards"))
     places = {name: place for place, name in enumerate(plan.videos.sets)}
     return sorted(done, key=lambda each: (places[each.set], each.number))
 

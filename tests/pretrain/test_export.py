@@ -122,7 +122,7 @@ def test_an_output_that_is_there_is_refused_before_anything_is_read(
 ) -> None:  # type: ignore[no-untyped-def]
     main(config(encoder, planted.shards, runs))
     monkeypatch.setattr(export, "load_encoder", lambda folder: pytest.fail("the encoder was read"))
-    monkeypatch.setattr(export, "open_sets", lambda folder: pytest.fail("the shards were read"))
+    monkeypatch.setattr(Shards, "batch", lambda *asked: pytest.fail("the shards were read"))
     with pytest.raises(Refusal, match="An output folder must be new or empty"):
         main(config(encoder, planted.shards, runs))
 
