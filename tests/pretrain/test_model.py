@@ -1,6 +1,8 @@
 """The encoder sees what its attention setting says, and its file brings the same encoder back."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,19 @@ def test_a_saved_encoder_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.settings == TINY
     assert describe_encoder(tmp_path / "encoder").provenance == {"steps": 3}
     torch.testing.assert_close(loaded(videos(2)), model(videos(2)), rtol=0, atol=0)
+
+
+def test_an_encoder_is_loaded_without_deepspeed_the_graph_or_what_trained_it(tmp_path: Path) -> None:
+    save_encoder(tmp_path, encoder(TINY).state_dict(), TINY, WIDTHS, {})
+    code = f"""
+import sys
+from pathlib import Path
+from pretrain.model import load_encoder
+load_encoder(Path({str(tmp_path)!r})).eval()
+print(*sorted(name for name in sys.modules if name.split(".")[0] in ("deepspeed", "graph", "pretrain")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pretrain", "pretrain.layers", "pretrain.model"]
 
 
 def test_a_folder_without_an_encoder_is_refused_by_name(tmp_path: Path) -> None:
