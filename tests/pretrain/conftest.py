@@ -48,7 +48,11 @@ class Planted:
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    folder = tmp_path_factory.mktemp("planted")
+    return plant(tmp_path_factory.mktemp("planted"))
+
+
+def plant(folder: Path) -> Planted:
+    """Shards and components below a folder."""
     draw = np.random.Generator(np.random.PCG64(7))
     scene_of = draw.integers(SCENES, size=(VIDEOS, SECONDS))
     scenes = {name: draw.normal(size=(SCENES, width)) for name, width in WIDTHS.items()}
