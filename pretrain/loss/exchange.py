@@ -68,11 +68,12 @@ def blocks(mine: Float[Tensor, "place width"], snippets: Snippets, way: Exchange
 
 
 def _gathered(own: Block, mine: Float[Tensor, "place width"], snippets: Snippets) -> Iterator[Block]:
-    everyone = mine.new_empty(snippets.ranks * len(mine), mine.shape[1])
-    work = dist.all_gather_into_tensor(everyone, mine, async_op=True)
+    everyone = mine.new_empty(snippets.ranks, *mine.shape)
+    work = dist.all_gather(list(everyone.unbind()), mine, async_op=True)
     yield own
     work.wait()
-    yield _others(everyone, snippets, AUDIO), _others(everyone, snippets, VISUAL)
+    flat = everyone.flatten(0, 1)
+    yield _others(flat, snippets, AUDIO), _others(flat, snippets, VISUAL)
 
 
 def _others(everyone: Float[Tensor, "place width"], snippets: Snippets, modality: int) -> Rows:
@@ -109,10 +110,10 @@ def _gather(table: Int[Tensor, "row column"]) -> tuple[Int[Tensor, "all column"]
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return table, (0, len(table))
     counts = torch.empty(dist.get_world_size(), dtype=torch.int64, device=table.device)
-    dist.all_gather_into_tensor(counts, torch.tensor([len(table)], device=table.device))
+    dist.all_gather(list(counts.split(1)), torch.tensor([len(table)], device=table.device))
     held, bounds = counts.tolist(), (0, *counts.cumsum(0).tolist())
     padded = table.new_zeros((max(held), table.shape[1]))
     padded[: len(table)] = table
-    everyone = table.new_empty((len(held), *padded.shape))
-    dist.all_gather_into_tensor(everyone.flatten(0, 1), padded)
+    everyone = [torch.empty_like(padded) for _ in held]
+    dist.all_gather(everyone, padded)
     return torch.cat([part[:count] for part, count in zip(everyone, held, strict=True)]), bounds
