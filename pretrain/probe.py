@@ -9,6 +9,7 @@ split.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,10 +57,10 @@ class Config(Settings):
 def main(config: Config) -> None:
     """Reads every set once for all rows of the table."""
     with tracking.run(config.tracking, "probe", config) as record, whole_folder(config.out, config.replace) as folder:
-        described, sets = describe_encoder(config.encoder), _sets(config)
-        for shards in sets.values():
+        described, sets, tables = describe_encoder(config.encoder), _sets(config), Tables.load(config.tables)
+        for name, shards in sets.items():
             check_features(described, shards)
-        tables = Tables.load(config.tables)
+            _check_split(config, tables, name, shards)
         say(f"Read the encoder {described.digest[:12]} from '{config.encoder}' and the tables in '{config.tables}'.")
         compared = subjects(load_encoder(config.encoder), config.seed)
         seen = {name: see(shards, compared, name != "train", config.batch) for name, shards in sets.items()}
@@ -77,12 +78,16 @@ def main(config: Config) -> None:
 
 
 def scores(subject: Subject, seen: Mapping[str, Seen], truths: Mapping[str, Truth]) -> dict[str, float]:
-    """Everything that is measured of one subject, in [0, 1]; retrieval only where both modalities share a space."""
+    """Everything that is measured of one subject; retrieval only where both modalities share a space.
+
+    Precisions and recalls are in [0, 1]; what is not defined, since no label occurs on both sides, is left out.
+    """
     means = {name: seen[name].means[subject.name] for name in ("train", "test")}
     found = probe_videos(means["train"], truths["train"], means["test"], truths["test"])
     rows = {name: seen[name].rows[subject.name] for name in ("validation", "test")}
     found |= probe_seconds(rows["validation"], truths["validation"], rows["test"], truths["test"])
-    return found | (retrieve(rows["test"], truths["test"]) if subject.encodes else {})
+    found |= retrieve(rows["test"], truths["test"]) if subject.encodes else {}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:
@@ -106,3 +111,14 @@ def _sets(config: Config) -> dict[str, Shards]:
             f"{', '.join(sets) or 'none'}: give the folder that `pack --tables` wrote."
         )
     return {name: sets[name] for name in SPLITS}
+
+
+def _check_split(config: Config, tables: Tables, split: str, shards: Shards) -> None:
+    """Refuses a video that the tables have in another split, or not at all: it might be fitted and scored on."""
+    known = set(tables.keys(split))
+    stray = next((key for key in shards.keys if key not in known), None)
+    if stray is not None:
+        raise Refusal(
+            f"A set must hold videos of its own split, but '{stray}' of '{shards.location}' is not among the {split} "
+            f"videos of '{config.tables}': give the tables that the shards were packed with."
+        )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from launch.refusal import Refusal
-from pretrain import layers
+from pretrain import layers, model
 from pretrain.model import ModelSettings, Transformer, describe_encoder, load_encoder, save_encoder
 
 WIDTHS = {"vggish": 8, "resnet152": 12, "r2plus1d_18": 6}
@@ -255,3 +255,36 @@ def test_encoders_of_the_same_weights_and_other_settings_are_two_encoders(tmp_pa
         save_encoder(tmp_path, model.state_dict(), settings, model.widths, {"steps": steps})
         digests.add(describe_encoder(tmp_path).digest)
     assert len(digests) == 3
+
+
+THREE_LINES = """
+import sys
+from pathlib import Path
+import torch
+from torch.nn.functional import normalize
+from pretrain.model import load_encoder
+features = {"vggish": torch.rand(3, 10, 8), "resnet152": torch.rand(3, 10, 12), "r2plus1d_18": torch.rand(3, 10, 6)}
+
+encoder = load_encoder(Path(sys.argv[1])).eval()
+audio, visual = encoder(features)
+cosines = normalize(audio, dim=-1) @ normalize(visual, dim=-1).mT
+
+assert cosines.shape == (3, 10, 10), cosines.shape
+print(*sorted({"deepspeed", "mlflow", "faiss", "webdataset", "torch"} & set(sys.modules)))
+"""
+
+
+def test_three_lines_use_an_encoder_in_a_fresh_process_without_deepspeed_and_the_rest_of_training(
+    tmp_path: Path,
+) -> None:
+    save_encoder(tmp_path, encoder(TINY).state_dict(), TINY, WIDTHS, {})
+    command = [sys.executable, "-c", THREE_LINES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["torch"]), done.stderr
+
+
+def test_the_three_lines_are_those_of_the_modules_description() -> None:
+    shown = [line.split("  #")[0].strip() for line in (model.__doc__ or "").splitlines() if line.startswith("    ")]
+    tried = [line.replace('Path("pretrained/encoder")', "Path(sys.argv[1])") for line in shown]
+    assert len(tried) == 3
+    assert "\n".join(tried) in THREE_LINES

@@ -138,10 +138,13 @@ def test_an_interrupt_ends_every_process_promptly_and_says_what_is_kept(
 ) -> None:
     process = start(feats, tmp_path / "out", runs, tracked=True)
     await_notes(tmp_path / "out", 20, process)
-    workers = psutil.Process(process.pid).children()
+    children = psutil.Process(process.pid).children()  # and a tracker, which stays until their parent has ended
+    workers = [each for each in children if "spawn_main" in " ".join(each.cmdline())]
     process.send_signal(number)
     assert ended(workers, 3)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=60)
+    assert ended(children, 3)
+    assert len(workers) == 2
     assert process.returncode != 0
     assert f"Kept {len(notes(tmp_path / 'out'))} of {SHARDS} shards" in said
 
