@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 
+from launch import tracking
 from launch.progress import say
 from launch.roster import FOLDER, Roster, opened
 from launch.settings import Settings
@@ -47,6 +48,8 @@ def start(stage: str, arguments: Sequence[str], job: Job) -> int:
         for restarts in itertools.count(1):
             with opened() as roster:
                 end = ranks.run(command, os.environ | environment(job, roster, restarts - 1), roster, job.processes)
+                if end.death and (run := roster.run()):
+                    tracking.fail(*run)
             if not end.death or restarts > allowed or ranks.asked:
                 break
             say(f"{end.death} Starting again from where it was: restart {restarts} of at most {allowed}.")

@@ -1,8 +1,11 @@
 """Roster: what a command that starts ranks, and the ranks, know of one another: a private folder on their machine.
 
-lock         held by the command for as long as it lives
-stop         there, when the ranks shall write a checkpoint at their next step and leave
-<rank>.json  a rank's pid and, once it has ended by itself, its exit code and last sentence
+    lock          held by the command for as long as it lives
+    stop          there, when the ranks shall write a checkpoint at their next step and leave
+    run           the MLflow run that the ranks record themselves in
+    <rank>.json   a rank's pid and, once it has ended by itself, its exit code and last sentence
+
+Ranks of other launchers have none; they hear of one another through the watch.
 """
 
 import fcntl
@@ -75,6 +78,19 @@ class Roster:
         except FileNotFoundError:
             return True
         return True
+
+    def note_run(self, uri: str, run_id: str) -> None:
+        """Lets the command know of the MLflow run, which it must end if nobody else can."""
+        with whole_file(self.folder / "run") as temporary:
+            temporary.write_text(f"{run_id} {uri}")
+
+    def run(self) -> tuple[str, str] | None:
+        """Address of the store and id of the MLflow run; None before there is one."""
+        noted = self.folder / "run"
+        if not noted.exists():
+            return None
+        run_id, uri = noted.read_text().split(" ", maxsplit=1)
+        return uri, run_id
 
     def _write(self, entry: Entry) -> None:
         with whole_file(self.folder / f"{entry.rank}.json") as temporary:

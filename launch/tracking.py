@@ -20,6 +20,7 @@ from pydantic import Field
 
 from launch import watch
 from launch.progress import say
+from launch.roster import Roster
 from launch.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
     client, experiment = _open(tracking)
     goes_on = _goes_on(client, resume, tracking)
     run_id = resume if goes_on else _create(client, experiment, tracking, stage)
+    if roster := Roster.of_environment():
+        roster.note_run(tracking.uri, run_id)
     status = "FAILED"
     try:
         with _terminated_as_exit(), watch.last_words(lambda *_: client.set_terminated(run_id, "FAILED")):
@@ -116,6 +119,15 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
         raise
     finally:
         client.set_terminated(run_id, status)
+
+
+def fail(uri: str, run_id: str) -> None:
+    """Marks a run as FAILED that nobody ended, since its process was killed; others are left as they are."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, "FAILED")
 
 
 def _open(tracking: Tracking) -> tuple["MlflowClient", str]:

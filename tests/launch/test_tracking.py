@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from launch import watch
 from launch.settings import Settings
-from launch.tracking import Record, Tracking, run
+from launch.tracking import Record, Tracking, fail, run
 
 
 class Inner(Settings):
@@ -135,3 +135,11 @@ def test_a_run_whose_process_ends_without_unwinding_is_told_as_failed(tracking: 
         watch.speak_last_words(1, "Rank 1 is gone.")
         assert last_run(tracking).info.status == "FAILED"
     assert record.run_id == last_run(tracking).info.run_id
+
+
+def test_a_run_that_nobody_could_end_is_failed_and_one_that_ended_stays_what_it_is(tracking: Tracking) -> None:
+    with run(tracking, "pretrain", Config()) as record:
+        fail(tracking.uri, record.run_id)
+        assert last_run(tracking).info.status == "FAILED"
+    fail(tracking.uri, record.run_id)
+    assert last_run(tracking).info.status == "FINISHED"
