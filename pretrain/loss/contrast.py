@@ -28,7 +28,7 @@ from pretrain.loss.sampled import draw, sweep_drawn
 from pretrain.loss.sweep import Side, Tally, sweep, sweep_own
 
 TILES = {"cpu": 1024, "cuda": 8192}
-"""Rows and columns of a tile where none are set. CPU: as fast as any and 4 MiB; a GPU is busy with larger ones only."""
+"""Rows and columns of a tile where none are set. CPU: 4 MiB, and none is faster (docs/log.md); a GPU: not measured."""
 
 
 class LossSettings(Settings):
@@ -157,21 +157,12 @@ class _Loss(torch.autograd.Function):
         anchors: Tensor | None,
         settings: LossSettings,
     ) -> tuple[Tensor, Tensor]:
-        needed = any(ctx.needs_input_grad[:2])
+        tally = _tally(settings, counts, audio.device)
         products = settings.products if anchors is None else "full"
-        rows = [_multiplied(each.detach(), products) for each in (audio, visual)]
-        sums = torch.zeros(6, dtype=torch.float64, device=audio.device)
-        weights = _weights(settings.reduction, sums.new_tensor(counts))
-        apart = settings.reduction == "active"  # its weights are known when all active pairs are counted
-        ratio = None if apart else float(weights[0] / weights[1])
-        tally = Tally(
-            Margins(settings.positive_margin, settings.negative_margin, ratio),
-            sums,
-            settings.tile or TILES[audio.device.type],
-        )
-        mine = sort_own(rows, snippets)
+        mine = sort_own([_multiplied(each.detach(), products) for each in (audio, visual)], snippets)
+        needed = any(ctx.needs_input_grad[:2])
         own = [
-            Side(rows, Slopes.zeros(rows.values, apart) if needed else None)
+            Side(rows, Slopes.zeros(rows.values, tally.margins.ratio is None) if needed else None)
             for rows in block_of(mine, snippets, snippets.rank)
         ]
         if anchors is None:
@@ -179,16 +170,17 @@ class _Loss(torch.autograd.Function):
         else:
             sweep_drawn(own, snippets, anchors, settings.mode, tally)
         if snippets.ranks > 1:
-            dist.all_reduce(sums)
-        if apart:
-            weights = _weights(settings.reduction, sums[[ACTIVE_POSITIVES, ACTIVE_NEGATIVES]])
+            dist.all_reduce(tally.sums)
+        weights = _weights(settings.reduction, counts, tally.sums)
         if needed:
             orders = 2 if anchors is None else 1  # a row's pairs count for it in both orders, or as they are drawn
             ctx.save_for_backward(*_gradients(own, snippets, orders * weights, audio))
-        ctx.mark_non_differentiable(sums)
-        not_finite = 0 * sums[COSINES]  # NaN if a row is not finite, also where each of its pairs is within its margin
-        loss = (weights * sums[:2]).sum() + not_finite
-        return loss.to(torch.promote_types(audio.dtype, torch.float32)), sums
+        ctx.mark_non_differentiable(tally.sums)
+        not_finite = (
+            0 * tally.sums[COSINES]
+        )  # NaN for a row that is not, also if each of its pairs is within its margin
+        loss = (weights * tally.sums[:2]).sum() + not_finite
+        return loss.to(torch.promote_types(audio.dtype, torch.float32)), tally.sums
 
     @staticmethod
     @once_differentiable
@@ -217,11 +209,23 @@ def _sweep_all(own: list[Side], compared: Iterator[Block], mode: Mode, tally: Ta
             sweep(own[query], Side(block[key], None), 1, tally)
 
 
-def _weights(reduction: str, counts: Tensor) -> Float[Tensor, "2"]:
-    """What one positive and one negative pair weigh, given how many of each are to be averaged over."""
+def _tally(settings: LossSettings, counts: tuple[int, int], device: torch.device) -> Tally:
+    sums, ratio = torch.zeros(6, dtype=torch.float64, device=device), None
+    if settings.reduction != "active":  # its weights are known when all active pairs are counted
+        positive, negative = _weights(settings.reduction, counts, sums).tolist()
+        ratio = positive / negative
+    margins = Margins(settings.positive_margin, settings.negative_margin, ratio)
+    return Tally(margins, sums, settings.tile or TILES[device.type])
+
+
+def _weights(reduction: str, counts: tuple[int, int], sums: Tensor) -> Float[Tensor, "2"]:
+    """What one positive and one negative pair weigh, given how many there are, and for `active` how many are active."""
     if reduction == "sum":
-        return torch.ones_like(counts)
-    return 1 / (counts.sum().expand(2) if reduction == "mean" else counts).clamp(min=1)
+        return sums.new_ones(2)
+    if reduction == "mean":
+        return sums.new_full((2,), 1 / max(sum(counts), 1))
+    averaged = sums[[ACTIVE_POSITIVES, ACTIVE_NEGATIVES]] if reduction == "active" else sums.new_tensor(counts)
+    return 1 / averaged.clamp(min=1)
 
 
 def _gradients(own: list[Side], snippets: Snippets, weights: Tensor, like: Tensor) -> list[Tensor]:

@@ -16,6 +16,8 @@ dimensions as the effective rank there (33; 75 of a randomly initialised encoder
 change component at one second in five; half of the components are the video's own, the others one of 300, the k-th with
 a chance that falls as 1/k.
 
+`--tiles` instead tells what the steps of one tile cost, in milliseconds of CPU time, in the last line.
+
 With a GPU both sides run on it (`tiled` in bfloat16, memory as its allocator counts) and 65,536 snippets of width 768
 in mode `cross` come on top: `large_ms`, and `large_share`, the share of the rate of plain products.
 """
@@ -28,13 +30,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from launch.progress import say
+from pretrain.loss import hinges
 from pretrain.loss.contrast import LossSettings, contrast
+from pretrain.loss.pairs import Rows
+from pretrain.loss.sweep import Side, Tally, sweep
 
 POSITIVE, NEGATIVE = 0.9, 0.3
 COSINES = {"trained": (0.91, 0.07, 33), "start": (0.35, 0.17, 75)}
@@ -171,6 +177,42 @@ def large(snippets: int = 65_536, width: int = 768) -> dict[str, float]:
     return {"large_ms": 1e3 * times["loss"], "large_share": 3 * 2 * snippets**2 * width / times["loss"] / rate}
 
 
+def tiles(size: int = 1024, width: int = 512) -> dict[str, float]:
+    """Milliseconds of CPU time of single steps on a tile, and of whole tiles with FEW positive pairs a row."""
+    draw = torch.Generator().manual_seed(0)
+    values = normalize(torch.randn(2, size, width, generator=draw) + 0.5, dim=-1)
+    ids = torch.randint(size // hinges.FEW, (2, size, 1), generator=draw).sort(1)[0]
+    scores = values[0] @ values[1].T
+    floats = [hinges.as_floats(each, scores) for each in ids]
+    mask = scores > scores.mean()
+
+    def tile(few: int, margin: float) -> None:
+        sides = [Side(Rows(*each), hinges.Slopes.zeros(each[0], apart=False)) for each in zip(values, ids, strict=True)]
+        with patch.object(hinges, "FEW", few):
+            sweep(*sides, 2, Tally(hinges.Margins(0.9, margin, 2.0), torch.zeros(6, dtype=torch.float64), size))
+
+    steps: dict[str, Callable[[], object]] = {
+        "scores": lambda: values[0] @ values[1].T,
+        "clamp_": lambda: scores.clamp_(min=-1),
+        "masked_fill": lambda: scores.masked_fill(mask, 0),
+        "equal_to_booleans": lambda: ids[0] == ids[1].T,
+        "equal_to_floats": lambda: hinges.same(floats[0], floats[1]),
+        "listed": lambda: tile(size, 0.99),
+        "looked_at": lambda: tile(0, 0.99),
+        "listed_with_negatives": lambda: tile(size, 0.2),
+        "looked_at_with_negatives": lambda: tile(0, 0.2),
+    }
+    found = {}
+    for name, step in steps.items():
+        times = []
+        for _ in range(15):
+            start = time.process_time()
+            step()
+            times.append(1e3 * (time.process_time() - start))
+        found[name] = statistics.median(times)
+    return found
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,9 +221,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
     parser.add_argument("--side", choices=["dense", "tiled"], help="only this one, once, in this process")
     parser.add_argument("--kind", choices=list(COSINES), default="trained", help="of the rows, with --side")
+    parser.add_argument("--tiles", action="store_true", help="only measure the steps of a tile")
     asked = parser.parse_args(words)
     if asked.side:
         print(json.dumps(side(asked.side, asked.kind, asked.snippets, asked.width)))
+        return
+    if asked.tiles:
+        print(json.dumps({name: round(value, 2) for name, value in tiles().items()}))
         return
     result: dict[str, float] = {"snippets": asked.snippets, "threads": torch.get_num_threads()}
     result |= compare("trained", asked)

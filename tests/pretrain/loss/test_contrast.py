@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from launch.refusal import Refusal
+from pretrain.loss import hinges
 from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.loss.pairs import Mode
 from tests.pretrain.loss.dense import EXACT, WAYS, dense, snippets
@@ -23,9 +24,11 @@ REDUCTIONS = ("balanced", "mean", "sum", "active")
 @pytest.mark.parametrize(("mode", "reduction"), itertools.product(MODES, REDUCTIONS))
 @pytest.mark.parametrize("tile", [1, 7, 1000])
 @pytest.mark.parametrize("ways", WAYS)
+@pytest.mark.parametrize("few", [0, hinges.FEW], ids=["positives looked for", "positives listed"])
 def test_the_tiled_loss_and_gradient_are_those_of_the_dense_definition(
-    mode: Mode, reduction: str, tile: int, ways: str
+    monkeypatch: pytest.MonkeyPatch, mode: Mode, reduction: str, tile: int, ways: str, few: int
 ) -> None:
+    monkeypatch.setattr(hinges, "FEW", few)
     settings = LossSettings(mode=mode, reduction=reduction, tile=tile)  # type: ignore[arg-type]
     audio, visual, ids = snippets(count=23, components=5, ways=ways)
     tiled = contrast(audio, visual, ids, settings).loss

@@ -45,5 +45,5 @@ def test_a_row_is_not_listed_with_itself(ways: int) -> None:
 @pytest.mark.parametrize("way", [0, 1])
 def test_more_than_a_few_are_not_listed(way: int) -> None:
     crowded = [10_000, 10_000]
-    crowded[way] = 50 // (FEW + 2)
-    assert few_positives(ids(50, *crowded), ids(50, *crowded, seed=1), None) is None
+    crowded[way] = 200 // (FEW + 2)
+    assert few_positives(ids(200, *crowded), ids(200, *crowded, seed=1), None) is None

@@ -22,7 +22,7 @@ def side(firsts: int, seconds: int, seed: int, apart: bool) -> Side:
 def swept(margin: float, ratio: float | None, seconds: int) -> list[Tensor]:
     """The sums and slopes of a modality's rows with each other and with another's."""
     sides = [side(40, seconds, seed, apart=ratio is None) for seed in (0, 1)]
-    tally = Tally(Margins(0.9, margin, ratio), torch.zeros(6, dtype=torch.float64), tile=32)
+    tally = Tally(Margins(0.9, margin, ratio), torch.zeros(6, dtype=torch.float64), tile=16)
     sweep_own(sides[0], tally)
     sweep(sides[0], sides[1], 2, tally)
     slopes = [each.slopes for each in sides if each.slopes is not None]
@@ -48,5 +48,6 @@ def test_where_positives_are_few_and_negatives_within_their_margin_no_tile_is_lo
     for name in ("both_kinds", "add_gradient"):
         monkeypatch.setattr(sweeping, name, lambda *_: pytest.fail("looked at every pair"))
     assert float(swept(0.99, 0.7, seconds=40)[0][ACTIVE_POSITIVES]) > 50
+    monkeypatch.setattr(sweeping, "few_positives", lambda *_: None)
     with pytest.raises(pytest.fail.Exception):
-        swept(0.99, 0.7, seconds=1)
+        swept(0.99, 0.7, seconds=40)
