@@ -6,21 +6,28 @@
 # make soak-shards   twenty kills of readers, each resumed on another number of ranks; the last line is JSON
 # make bench-graph   both forests of 290,000 snippets beside plain products, faiss, brute force; the last line is JSON
 # make study-graph   what each way of making positives does to a planted corpus whose truth is known
+# make bench-loss     the loss over all pairs beside the dense one: memory and time; the last line is JSON
+# make bench-pretrain videos a second, shares of waiting and of the loss, for the debug and base configs; likewise
+# make soak-pretrain  a run killed twenty times, compared with one that never was; the last line is JSON
+# make study-pretrain what pre-training on 29,000 planted videos learns, over modes, scopes and seeds (an hour and more)
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
 # FAISS=cuda12 or FAISS=cuda13 takes the GPU build of faiss instead; TORCH_INDEX=URL takes torch from another index;
-# PORT=… moves the UI; RUNS=… names another run root.
+# PORT=… moves the UI; RUNS=… names another run root;
+# STUDY=… the folder of a study, which goes on where it was stopped.
 
 PYTHON ?= python3
 FAISS ?= $(shell cat .venv/.faiss 2>/dev/null || echo cpu)
 PORT ?= 5000
 TORCH_INDEX ?=
 RUNS ?= runs
+STUDY ?= study
 BIN := .venv/bin
 READY := .venv/.installed-with-faiss-$(FAISS)
 
-.PHONY: install demo demo-full test check bench-shards soak-shards bench-graph study-graph ui
+.PHONY: install demo demo-full test check bench-shards soak-shards bench-graph study-graph \
+  bench-loss bench-pretrain soak-pretrain study-pretrain ui
 
 install: $(READY)
 
@@ -60,6 +67,18 @@ bench-graph: $(READY)
 
 study-graph: $(READY)
 	$(BIN)/python -m tests.bench.study_graph
+
+bench-loss: $(READY)
+	$(BIN)/python -m tests.bench.bench_loss
+
+bench-pretrain: $(READY)
+	$(BIN)/python -m tests.bench.bench_pretrain
+
+soak-pretrain: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.soak_pretrain
+
+study-pretrain: $(READY)
+	$(BIN)/python -m tests.bench.study_pretrain --work $(STUDY)
 
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)

@@ -64,7 +64,7 @@ class Course:
         if self._seen[0] != done:
             with self._speed.apart():
                 self._seen = done, self._held_out.evaluate(self._engine)
-            self._record.metrics(done, self._seen[1])
+            self._record.metrics(done, {f"held_out_{name}": value for name, value in self._seen[1].items()})
             if done >= self._quiet_until():
                 sound(self._seen[1], self._loss, self._config.model.width, done, self._config.alarms)
         return self._seen[1]

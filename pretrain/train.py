@@ -81,12 +81,13 @@ def _start_over(config: Config, checkpoints: Checkpoints, world: World) -> None:
 def _origin(
     config: Config, shards: Shards, components: Components, groups: Groups | None, steps: int
 ) -> dict[str, Any]:
-    """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it."""
-    parts = config.model_dump(
-        mode="json",
-        include={"seed", "model", "loss", "engine", "batches"},
-        exclude={"loss": {"tile"}, "batches": {"workers"}},
-    )
+    """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it.
+
+    What only trades time for memory is no part of it, so that a run that ran out of memory can go on.
+    """
+    memory: dict[str, Any] = {"loss": {"tile", "exchange", "gather_mib"}, "engine": {"recompute"}}
+    memory["batches"] = {"workers", "micro_batch"}
+    parts = config.model_dump(mode="json", include={"seed", "model", "loss", "engine", "batches"}, exclude=memory)
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}
     digests |= {"groups": groups.digest} if groups else {}
     variants = {name: shards.manifest.features[name].variant for name in config.model.features}
