@@ -36,19 +36,33 @@ def preemption(world: World) -> Iterator[Callable[[], bool]]:
     """A function that tells, on every rank alike, whether the run is to stop. Collective: call it once a step."""
     roster, first = Roster.of_environment(), list[float]()
 
-    def ask(number: int, frame: object) -> None:
-        if number == signal.SIGTERM and first and time.monotonic() - first[0] > AGAIN:
-            raise SystemExit(128 + number)
-        first.append(time.monotonic())
-
     def asked_to_stop() -> bool:
         asked = torch.tensor(float(bool(first) or (roster is not None and roster.asked_to_stop())), device=world.device)
         dist.all_reduce(asked)
         return bool(asked)
 
-    handlers = {number: signal.signal(number, ask) for number in ASKING}
+    handlers = {number: signal.signal(number, _noting(first)) for number in ASKING}
     try:
         yield asked_to_stop
     finally:
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_IGN if first else handler)  # its second SIGTERM may still be on its way
+
+
+def outlive_a_request() -> None:
+    """Lets a rank's helper process live on when everybody is asked to stop, so that the rank can finish its step.
+
+    The rank ends it; where it cannot, a second SIGTERM does.
+    """
+    signal.signal(signal.SIGTERM, _noting([]))
+
+
+def _noting(times: list[float]) -> Callable[[int, object], None]:
+    """A handler that notes when it was called, and leaves at a second SIGTERM."""
+
+    def note(number: int, frame: object) -> None:
+        if number == signal.SIGTERM and times and time.monotonic() - times[0] > AGAIN:
+            raise SystemExit(128 + number)
+        times.append(time.monotonic())
+
+    return note

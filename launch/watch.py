@@ -82,6 +82,7 @@ class Watch:
         self._store.add(_beat(self._rank), 1)
         if self._rank == 0:
             self._store.set(VERDICT, "")
+            self._store.set(SEEN, "0")
         dist.barrier()
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._live, self._judge)]
         for thread in self._threads:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data._utils.worker import WorkerInfo
 
+from launch.preemption import outlive_a_request
 from launch.refusal import Refusal
 from shards.order import Order
 from shards.read import Shards
@@ -139,6 +140,10 @@ def _as_it_is(part: Any) -> Any:
 
 
 def _open_anew(worker: int) -> None:
-    """Gives a loader process shards of its own: what the parent has opened is not meant for two."""
+    """Gives a loader process shards of its own: what the parent has opened is not meant for two.
+
+    A scheduler's SIGTERM, which reaches it as well as its rank, is the rank's to answer.
+    """
+    outlive_a_request()
     parts: Any = cast(WorkerInfo, get_worker_info()).dataset
     parts.shards = copy(parts.shards)

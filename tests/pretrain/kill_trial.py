@@ -53,11 +53,11 @@ def trial(settings: Mapping[str, Any], out: Path, kills: int, seed: int) -> Outc
     while len(kinds) < kills:
         kinds += draw.sample(KINDS, len(KINDS))
     steps, said, struck, stops = kills * STEPS_A_KILL + 10, "", list[str](), 0
-    words = {name: [*_words(settings), "--steps", str(steps), "--out", str(out / name)] for name in ("whole", "killed")}
-    with _started(words["whole"], "whole") as (undisturbed, log):
+    words = {name: [*flat(settings), "--steps", str(steps), "--out", str(out / name)] for name in ("whole", "killed")}
+    with started(words["whole"], "whole", out) as (undisturbed, log):
         assert undisturbed.wait(600) == 0, log.read_text()
     for start in itertools.count():
-        with _started(words["killed"], f"killed-{start}") as (command, log):
+        with started(words["killed"], f"killed-{start}", out) as (command, log):
             while len(struck) < kills and _strike(command, out / "killed", kinds[len(struck)], draw):
                 struck.append(kinds[len(struck)])
             code = command.wait(WAIT)
@@ -73,7 +73,7 @@ def trial(settings: Mapping[str, Any], out: Path, kills: int, seed: int) -> Outc
 def _strike(command: "subprocess.Popen[bytes]", out: Path, kind: str, draw: random.Random) -> bool:
     """Waits for a drawn number of steps more and a drawn moment more, and kills; False when the command ended."""
     at = _done(out) + draw.randrange(1, STEPS_A_KILL // 2)
-    if not _wait(lambda: command.poll() is not None or (_done(out) >= at and len(_ranks(command)) == 2)):
+    if not wait(lambda: command.poll() is not None or (_done(out) >= at and len(_ranks(command)) == 2)):
         raise TimeoutError(f"'{out}' did not come to step {at} within {WAIT:g} s")
     time.sleep(draw.random() * 0.1)
     ranks = _ranks(command)
@@ -89,7 +89,7 @@ def _strike(command: "subprocess.Popen[bytes]", out: Path, kind: str, draw: rand
             os.kill(draw.choice((command.pid, victim)), draw.choice((signal.SIGTERM, signal.SIGUSR1)))
             command.wait(WAIT)
             return True
-    _wait(lambda: not any(map(psutil.pid_exists, ranks)) or command.poll() is not None)
+    wait(lambda: not any(map(psutil.pid_exists, ranks)) or command.poll() is not None)
     return True
 
 
@@ -109,7 +109,7 @@ def _done(out: Path) -> int:
     return max((int(path.name.rpartition("-")[2]) for path in (out / "checkpoints").glob("step-*")), default=0)
 
 
-def _wait(condition) -> bool:  # type: ignore[no-untyped-def]
+def wait(condition) -> bool:  # type: ignore[no-untyped-def]
     end = time.monotonic() + WAIT
     while not condition():
         if time.monotonic() > end:
@@ -131,19 +131,18 @@ def _equal(one: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     words: list[str] = []
     for name, value in settings.items():
         inner = isinstance(value, Mapping)
-        words += _words(value, f"{prefix}{name}.") if inner else [f"--{prefix}{name}", str(value)]
+        words += flat(value, f"{prefix}{name}.") if inner else [f"--{prefix}{name}", str(value)]
     return words
 
 
 @contextmanager
-def _started(words: list[str], name: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+def started(words: list[str], name: str, logs: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     """`python -m launch pretrain`, and the file of what it says; nothing of it is left at the end."""
-    log = Path(words[-1]).parent / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{name}.log"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "launch", "pretrain", *words]
     with log.open("wb") as file:
