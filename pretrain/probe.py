@@ -1,7 +1,8 @@
 """python -m launch probe --encoder PRETRAINED/encoder --shards SHARDS --tables TABLES --out PROBED
 
 Says what an encoder has learned, by labels it never saw: linear probes and retrieval between the modalities, beside raw
-features and an encoder of the same size that was never trained. Prints a table and writes `probe.json`.
+features and an encoder of the same size that was never trained. Exchanging the sound of videos shows what leaks from
+one modality into the other. Prints a table and writes `probe.json`.
 
 Weak labels are probed on one row a video (the mean of its seconds, both modalities), fitted on the training split;
 dense labels on the rows of one modality, second by second, fitted on the validation split. All is scored on the test
@@ -28,6 +29,7 @@ from pretrain.model import describe_encoder, load_encoder
 from shards.labels import SPLITS, Tables
 from shards.location import Location
 from shards.read import ReadSettings, Shards, open_sets
+from shards.schema import MODALITIES
 
 PROBE = "probe.json"
 HEADS = {
@@ -65,7 +67,7 @@ def main(config: Config) -> None:
         compared = subjects(load_encoder(config.encoder), config.seed)
         seen = {name: see(shards, compared, name != "train", config.batch) for name, shards in sets.items()}
         truths = {name: Truth.of(tables, seen[name].keys) for name in SPLITS}
-        found = {each.name: scores(each, seen, truths) for each in compared}
+        found = {each.name: scores(each, seen, truths) | each.leak(sets["test"]) for each in compared}
         record.tags({"encoder": described.digest} | {f"manifest.{n}": s.manifest.digest for n, s in sets.items()})
         record.metrics(0, {f"{n.split()[0]}.{key}": value for n, of in found.items() for key, value in of.items()})
         videos = {name: len(each.keys) for name, each in seen.items()}
@@ -74,6 +76,7 @@ def main(config: Config) -> None:
         record.artifact(folder / PROBE)
         record.skipped(0, [fault for each in seen.values() for fault in each.faults])
     say(f"Mean average precision in percent on {videos['test']:,} test videos:\n{table(found)}")
+    say(leaks(found[compared[-1].name]))
     say(f"Wrote {PROBE} into '{config.out}'.")
 
 
@@ -100,6 +103,18 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
     chance = next((of for of in found.values() if "audio_to_visual_chance" in of), {})
     cells = (f"{100 * chance[key]:9.1f}" for key in ("audio_to_visual_chance", "visual_to_audio_chance") if chance)
     return "\n".join([*lines, f"{'chance':{width}}{'':36}{''.join(cells)}"])
+
+
+def leaks(found: Mapping[str, float]) -> str:
+    """A sentence on what leaks from one modality into the embeddings of the other."""
+    parts = (
+        f"{name} embeddings keep a cosine of {found[f'{name}_follows_snippet']:.2f} to their own snippet's, and have "
+        f"{found[f'{name}_follows_video']:.2f} to those of the video they were fused with (videos among each other "
+        f"{found[f'{name}_between_videos']:.2f})"
+        for name in MODALITIES
+        if f"{name}_follows_snippet" in found
+    )
+    return f"With another video's sound, {'; '.join(parts) or 'nothing can be said of one video'}."
 
 
 def _sets(config: Config) -> dict[str, Shards]:

@@ -83,9 +83,9 @@ def _origin(
 ) -> dict[str, Any]:
     """What fixes the course of a run: a checkpoint is resumed, and an encoder known, by it.
 
-    What only trades time for memory is no part of it, so that a run that ran out of memory can go on.
+    What only trades time for memory, such as ZeRO's stage, is no part of it: a run that ran out of memory can go on.
     """
-    memory: dict[str, Any] = {"loss": {"tile", "exchange", "gather_mib"}, "engine": {"recompute"}}
+    memory: dict[str, Any] = {"loss": {"tile", "exchange", "gather_mib"}, "engine": {"recompute", "zero_stage"}}
     memory["batches"] = {"workers", "micro_batch"}
     parts = config.model_dump(mode="json", include={"seed", "model", "loss", "engine", "batches"}, exclude=memory)
     digests = {"manifest": shards.manifest.digest, "components": sha256_file(config.components / FILE)}

@@ -10,8 +10,12 @@ from torch import Tensor
 from launch.progress import track
 from pretrain.evaluation.encode import embed
 from pretrain.evaluation.health import Embedded
+from pretrain.evaluation.leak import follows
 from pretrain.model import Transformer
 from shards.read import Shards
+
+EXCHANGED = 200
+"""Videos whose sound is exchanged to see what leaks."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class Subject:
         with torch.inference_mode():
             found = embed(self.encoder, {name: array.to(device) for name, array in features.items()})
         return Embedded(found.audio.cpu(), found.visual.cpu(), found.audio_alone.cpu(), found.visual_alone.cpu())
+
+    def leak(self, shards: Shards) -> dict[str, float]:
+        """`follows` of the first videos of a set; nothing for raw features, which know only their own snippet."""
+        if self.encoder is None:
+            return {}
+        rows = shards.batch(range(min(EXCHANGED, len(shards))), self.encoder.settings.features)
+        device = self.encoder.norm.weight.device
+        features = {name: torch.from_numpy(array).to(device) for name, array in rows.features.items()}
+        return follows(self.encoder, features, self.audio)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pretrain.probe import PROBE, Config, main
 from shards import synthesise
 from shards.labels import SPLITS, Tables
 from shards.read import Shards, open_sets
+from shards.schema import MODALITIES
 from tests.pretrain.conftest import damage
 
 SIZES = {"train": 60, "validation": 30, "test": 30}
@@ -30,6 +31,7 @@ PROBES = {"video_map", "audio_map", "visual_map", "second_map"}
 WAYS = ("audio_to_visual", "visual_to_audio")
 RETRIEVED = {f"{way}_{each}" for way in WAYS for each in ("map", "r1", "r5", "chance")}
 RANKS = {"effective_rank_audio", "effective_rank_visual"}
+LEAKS = {f"{name}_{each}" for name in MODALITIES for each in ("follows_snippet", "follows_video", "between_videos")}
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,17 @@ def test_the_file_tells_encoder_seed_videos_and_every_score_of_every_subject(
     assert told["encoder"] == describe_encoder(corpus.encoder).digest
     assert (told["seed"], told["videos"]) == (0, SIZES)
     names = {name: set(of) for name, of in told["scores"].items()}
-    everything = PROBES | RETRIEVED | RANKS
+    everything = PROBES | RETRIEVED | RANKS | LEAKS
     assert names == {SUBJECTS[0]: PROBES, SUBJECTS[1]: everything, SUBJECTS[2]: everything}
     for of in told["scores"].values():
-        assert all(0 <= value <= 1 for name, value in of.items() if name not in RANKS)
+        assert all(0 <= value <= 1 for name, value in of.items() if name not in RANKS | LEAKS)
         assert of["second_map"] == pytest.approx((of["audio_map"] + of["visual_map"]) / 2)
+
+
+def test_what_leaks_is_seen_where_a_snippet_sees_both_modalities(told: dict[str, Any]) -> None:
+    for of in (told["scores"][name] for name in SUBJECTS[1:]):
+        for name in MODALITIES:
+            assert of[f"{name}_between_videos"] < of[f"{name}_follows_snippet"] < 1 - 1e-6
 
 
 def test_weak_labels_are_fitted_on_training_videos_dense_ones_on_validation_videos_and_all_scored_on_test_videos(
@@ -232,5 +240,5 @@ def test_scores_that_no_label_defines_are_left_out_of_the_file(corpus: Corpus, r
     Tables(tables.weak, {}, {}).write(weak.folder / "tables")
     found = weak.probed(tmp_path / "out", runs)["scores"]
     assert set(found["raw features"]) == {"video_map"}
-    assert set(found["pre-trained encoder"]) == {"video_map"} | RANKS
+    assert set(found["pre-trained encoder"]) == {"video_map"} | RANKS | LEAKS
     assert all(np.isfinite(value) for of in found.values() for value in of.values())

@@ -112,7 +112,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_what_takes_less(
 ) -> None:  # type: ignore[no-untyped-def]
     given = chosen(planted, runs, tmp_path)
     main(Config.model_validate(given | {"stop_after": 2}))
-    less = {"loss": {"tile": 64, "exchange": "ring"}, "engine": given["engine"] | {"recompute": True}}
+    less = {"loss": {"tile": 64, "exchange": "ring"}, "engine": given["engine"] | {"recompute": True, "zero_stage": 2}}
     less |= {"batches": given["batches"] | {"micro_batch": 5}}
     main(Config.model_validate(given | {"stop_after": 1} | less))
     assert "Resumed after step 2 from" in capsys.readouterr().out
