@@ -31,11 +31,10 @@ class Course:
         """`steps`: of the whole run, however many starts it takes."""
         self._config, self._steps = config, steps
         self._engine, self._batches, self._checkpoints, self._record = engine, batches, checkpoints, record
-        self._held_out = HeldOut.of(batches.held_out, config.loss.mode, config.tables)
+        self._held_out = HeldOut.of(batches.held_out, config.loss, config.batches.micro_batch, config.tables)
         self._skipped = Skipped(batches.held_out.faults)
         self._speed = Speed(config.model, batches.widths(), config.loss, config.engine, engine.world)
         self._seen: tuple[int, dict[str, float]] = (-1, {})
-        self._loss = float("nan")
 
     def go(self, start: int, stop: int, asked_to_stop: Callable[[], bool]) -> None:
         """Takes the steps from one to before another, with a checkpoint at the end.
@@ -49,7 +48,6 @@ class Course:
                 self.look(step)
             self._skipped.add(batch.faults)
             seen = train_step(self._engine, batch, step, self._steps, self._config)
-            self._loss = seen["loss"]
             self._record.metrics(step, seen | self._speed.point(batch.videos))
             asked = asked_to_stop()
             if asked or self._checkpoints.due(step + 1) or step + 1 == stop:
@@ -65,8 +63,9 @@ class Course:
             with self._speed.apart():
                 self._seen = done, self._held_out.evaluate(self._engine)
             self._record.metrics(done, {f"held_out_{name}": value for name, value in self._seen[1].items()})
-            if done >= self._quiet_until():
-                sound(self._seen[1], self._loss, self._config.model.width, done, self._config.alarms)
+            most = self._held_out.most(self._config.model.width)
+            if most and done >= self._quiet_until():
+                sound(self._seen[1], most, done, self._config.alarms)
         return self._seen[1]
 
     def _save(self, done: int, in_haste: bool) -> None:
@@ -74,8 +73,9 @@ class Course:
         self._skipped.tell(done, self._record)
         found = {} if in_haste else self.look(done)
         with self._speed.apart():
-            self._checkpoints.save(self._engine, done, self._record.run_id, score(found))
+            self._checkpoints.save(self._engine, done, self._record.run_id, score(found, self._config.loss.mode))
 
     def _quiet_until(self) -> int:
         after = self._config.alarms.after
-        return max(2 * self._config.engine.warm_up, self._config.evaluate_every) if after is None else after
+        earliest = max(2 * self._config.engine.warm_up, self._config.evaluate_every, self._steps // 10)
+        return earliest if after is None else after

@@ -52,10 +52,11 @@ def encode(engine: Engine, batch: Batch, step: int, config: Config) -> Passes:
 def _refuse_loss(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:
     """Raises on every rank alike: the loss is one number, so all ranks come here together."""
     keys = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
+    bad = _named(keys)
+    where = f"where these videos' embeddings are not: {bad}" if bad else "though every embedding is"
     raise Refusal(
-        f"The loss must be finite, but is {loss} at step {step}, where these videos' embeddings are not: "
-        f"{_named(keys)}; nothing was updated: look at these videos, or lower engine.learning_rate and start from the "
-        "last checkpoint."
+        f"The loss must be finite, but is {loss} at step {step}, {where}; nothing was updated: look at these videos, "
+        "or lower engine.learning_rate and start from the last checkpoint."
     )
 
 

@@ -1,14 +1,16 @@
 """Health: whether embeddings tell snippets apart, or have collapsed while the loss looked well."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pretrain.evaluation.ranking import area_under_curve, average_precision, recall_at
-from pretrain.loss.pairs import BLOCKS, Mode, alike
+from pretrain.loss.contrast import LossSettings
+from pretrain.loss.pairs import BLOCKS, alike
 
 MOST = 200
 """Videos whose pairs are looked at: sixteen million pairs of rows at most; the effective rank takes all videos."""
@@ -25,14 +27,22 @@ class Embedded:
     visual_alone: Float[Tensor, "video second width"]
     """With the sound masked."""
 
+    @classmethod
+    def joined(cls, parts: Sequence["Embedded"]) -> "Embedded":
+        """Those of several parts, one after the other."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
-def health(embedded: Embedded, ids: Int[Tensor, "video second way"], mode: Mode) -> dict[str, float]:
+
+def health(embedded: Embedded, ids: Int[Tensor, "video second way"], loss: LossSettings) -> dict[str, float]:
     """Named numbers about the embeddings of held-out videos; what has no pairs to be measured on is left out.
 
     None for fewer than two videos.
 
     - `effective_rank_*`: between 1 (collapse) and the width;
-    - `auc`, `positive_cosine`, `negative_cosine`: over the pairs that the loss's mode compares;
+    - `auc`, `positive_cosine`, `negative_cosine`, `active_positives`, `active_negatives` (shares of the pairs with a
+      hinge above zero), `balanced_hinge` (mean hinge of the positives plus that of the negatives, whatever the loss's
+      reduction): over the pairs that the loss's mode compares;
     - `audio_to_visual_*`, `visual_to_audio_*`: `r1`, `r5`, `map` of retrieving the right component from other videos
       when each modality was encoded alone, and `chance`, the `map` of scores that are all equal.
     """
@@ -44,7 +54,7 @@ def health(embedded: Embedded, ids: Int[Tensor, "video second way"], mode: Mode)
     }
     some = slice(0, MOST)
     rows = [each[some].flatten(0, 1) for each in (embedded.audio, embedded.visual)]
-    found |= _separation(rows, ids[some].flatten(0, 1), mode)
+    found |= _separation(rows, ids[some].flatten(0, 1), loss)
     relevant, candidate = _relevance(ids[some])
     alone = [each[some].flatten(0, 1) for each in (embedded.audio_alone, embedded.visual_alone)]
     found |= retrieval("audio_to_visual", alone[0] @ alone[1].T, relevant, candidate)
@@ -79,20 +89,24 @@ def retrieval(
     }
 
 
-def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], mode: Mode) -> dict[str, float]:
-    """AUC and mean cosines of the positive and the negative pairs of a mode; a row is no pair with itself."""
+def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], loss: LossSettings) -> dict[str, float]:
+    """What tells the positive from the negative pairs of the loss's mode; a row is no pair with itself."""
     same = alike(ids, ids)
     positive, negative = [], []
-    for query, key in BLOCKS[mode]:
+    for query, key in BLOCKS[loss.mode]:
         scores = rows[query] @ rows[key].T
         itself = torch.eye(len(ids), dtype=torch.bool, device=ids.device) & (query == key)
         positive.append(scores[same & ~itself])
         negative.append(scores[~same])
     attracted, repelled = torch.cat(positive), torch.cat(negative)
+    under, over = (loss.positive_margin - attracted).clamp(min=0), (repelled - loss.negative_margin).clamp(min=0)
     return {
         "auc": area_under_curve(attracted, repelled),
         "positive_cosine": float(attracted.mean()),
         "negative_cosine": float(repelled.mean()),
+        "active_positives": float((under > 0).double().mean()),
+        "active_negatives": float((over > 0).double().mean()),
+        "balanced_hinge": float(under.mean() + over.mean()),
     }
 
 

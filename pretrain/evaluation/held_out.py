@@ -1,7 +1,8 @@
 """What is seen of the held-out videos while a run goes on: their health and, where there are labels, a linear probe."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,18 +11,26 @@ from launch.progress import say
 from launch.refusal import Refusal
 from pretrain.batches import Batch
 from pretrain.engine.engine import Engine
+from pretrain.evaluation import alarms
 from pretrain.evaluation.encode import embed
 from pretrain.evaluation.health import Embedded, health
 from pretrain.evaluation.labelled import Truth, probe_videos
+from pretrain.loss.contrast import LossSettings
 from pretrain.loss.pairs import Mode
 from shards.labels import Tables
+from shards.schema import SECONDS
 
+AT_ONCE = 256
+"""Videos encoded at a time where `batches.micro_batch` does not say."""
 FEWEST = 50
 """Labelled held-out videos without which a probe says nothing."""
 
 
-def score(found: Mapping[str, float]) -> float | None:
-    """By what the best checkpoint is told: the mean mAP of both directions of retrieval; None where there is none."""
+def score(found: Mapping[str, float], mode: Mode) -> float | None:
+    """By what the best checkpoint is told: the mean mAP of both directions of retrieval, in `uni`, which does not train
+    it, the AUC; None where there is none."""
+    if mode == "uni":
+        return found.get("auc")
     directions = [found[name] for name in ("audio_to_visual_map", "visual_to_audio_map") if name in found]
     return sum(directions) / len(directions) if directions else None
 
@@ -31,26 +40,28 @@ class HeldOut:
     """The held-out videos of a run, which no step trains on, and what is known of them."""
 
     batch: Batch
-    mode: Mode
+    loss: LossSettings
+    at_once: int
+    """Videos that are encoded at a time."""
     labelled: torch.Tensor
     """Which of them the tables know."""
     truth: Truth | None
     """Of those; None where they are too few."""
 
     @classmethod
-    def of(cls, batch: Batch, mode: Mode, tables: Path | None) -> "HeldOut":
+    def of(cls, batch: Batch, loss: LossSettings, at_once: int | None, tables: Path | None) -> "HeldOut":
         """Joins the held-out videos with the labels in a folder of tables, if one is given."""
-        nobody = torch.zeros(0, dtype=torch.int64)
+        unknown = cls(batch, loss, at_once or AT_ONCE, torch.zeros(0, dtype=torch.int64), None)
         if tables is None:
-            return cls(batch, mode, nobody, None)
+            return unknown
         loaded = Tables.load(tables)
         weak = {key for videos in loaded.weak.values() for key in videos}
         labelled = [place for place, key in enumerate(batch.keys) if key in weak]
         if len(labelled) < FEWEST:
             say(f"No linear probe: {len(labelled)} of {len(batch.keys)} held-out videos are in the tables '{tables}'.")
-            return cls(batch, mode, nobody, None)
+            return unknown
         truth = Truth.of(loaded, [batch.keys[place] for place in labelled])
-        return cls(batch, mode, torch.tensor(labelled), truth)
+        return replace(unknown, labelled=torch.tensor(labelled), truth=truth)
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
         """The numbers of `health` and, with labels, `video_map`; the same on every rank. Collective.
@@ -59,10 +70,23 @@ class HeldOut:
         """
         engine.train(False)
         with torch.no_grad():
-            embedded = embed(engine.embed, self.batch.features)
+            embedded = Embedded.joined([embed(engine.embed, part) for part in self._parts()])
         engine.train(True)
         self._refuse_what_is_not_finite(embedded)
-        return health(embedded, self.batch.ids, self.mode) | self._probed(embedded)
+        found = health(embedded, self.batch.ids, self.loss) | self._probed(embedded)
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def most(self, width: int) -> int:
+        """The highest effective rank that embeddings so wide can have here; 0: too few videos to raise an alarm."""
+        videos = len(self.batch.keys)
+        return min(width, videos * SECONDS) if videos >= alarms.FEWEST else 0
+
+    def _parts(self) -> list[dict[str, torch.Tensor]]:
+        starts = range(0, max(len(self.batch.keys), 1), self.at_once)
+        return [
+            {name: array[start : start + self.at_once] for name, array in self.batch.features.items()}
+            for start in starts
+        ]
 
     def _refuse_what_is_not_finite(self, embedded: Embedded) -> None:
         finite = (embedded.audio + embedded.visual).isfinite().all(-1).all(-1).tolist()

@@ -1,6 +1,6 @@
 """Subjects: what is compared by labels: raw features, an encoder with random weights, the trained encoder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,10 +98,5 @@ def see(shards: Shards, compared: Sequence[Subject], keep_rows: bool, batch: int
             rows = each.rows(features)
             means[each.name].append(torch.cat((rows.audio, rows.visual), dim=-1).mean(1))
             kept[each.name] += [rows] if keep_rows else []
-    joined = {name: Embedded(*map(torch.cat, _columns(parts))) for name, parts in kept.items() if parts}
+    joined = {name: Embedded.joined(parts) for name, parts in kept.items() if parts}
     return Seen(tuple(keys), {name: torch.cat(parts) for name, parts in means.items()}, joined, tuple(faults))
-
-
-def _columns(parts: Sequence[Embedded]) -> Iterator[list[Tensor]]:
-    for name in ("audio", "visual", "audio_alone", "visual_alone"):
-        yield [getattr(part, name) for part in parts]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pretrain.evaluation.health import Embedded, effective_rank, health, retrieval
+from pretrain.loss.contrast import LossSettings
 from pretrain.loss.pairs import Mode
 
 
@@ -43,7 +44,7 @@ def test_retrieval_counts_the_queries_that_have_an_answer() -> None:
 def test_embeddings_that_are_their_component_retrieve_it_across_modalities() -> None:
     ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
     perfect = torch.eye(5)[ids[..., 0]]
-    found = health(embedded(perfect, perfect), ids, "multi")
+    found = health(embedded(perfect, perfect), ids, LossSettings())
     for name in ("audio_to_visual", "visual_to_audio"):
         assert [found[f"{name}_{each}"] for each in ("r1", "r5", "map")] == [1, 1, 1]
         assert found[f"{name}_chance"] == pytest.approx(1 / 5, abs=0.05)
@@ -54,7 +55,7 @@ def test_embeddings_that_are_their_component_retrieve_it_across_modalities() -> 
 def test_retrieval_is_by_what_each_modality_knows_alone() -> None:
     ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
     perfect, ignorant = torch.eye(5)[ids[..., 0]], torch.ones(12, 10, 5)
-    found = health(Embedded(perfect, perfect, ignorant, perfect), ids, "multi")
+    found = health(Embedded(perfect, perfect, ignorant, perfect), ids, LossSettings())
     assert found["auc"] == 1
     assert found["audio_to_visual_map"] == pytest.approx(found["audio_to_visual_chance"])
 
@@ -76,7 +77,7 @@ def test_with_two_ways_a_snippet_that_shares_either_component_is_an_answer() -> 
         if right:
             answers.append(max(others, key=lambda place: scores[query][place]) in right)
             chance.append(len(right) / len(others))
-    found = health(embedded(audio, visual), ids, "multi")
+    found = health(embedded(audio, visual), ids, LossSettings())
     assert found["audio_to_visual_r1"] == pytest.approx(sum(answers) / len(answers))
     assert found["audio_to_visual_chance"] == pytest.approx(sum(chance) / len(chance))
 
@@ -92,17 +93,21 @@ def test_the_area_under_the_curve_is_that_of_the_pairs_the_mode_compares(mode: M
         within = (i < 30) == (j < 30)
         if mode == "multi" or within == (mode == "uni"):
             kinds[component[i] == component[j]].append(float(rows[i] @ rows[j]))
-    found = health(embedded(audio, visual), ids, mode)
+    found = health(embedded(audio, visual), ids, LossSettings(mode=mode))
     truth = [True] * len(kinds[True]) + [False] * len(kinds[False])
     assert found["auc"] == pytest.approx(roc_auc_score(truth, kinds[True] + kinds[False]), abs=1e-4)
     assert found["positive_cosine"] == pytest.approx(sum(kinds[True]) / len(kinds[True]), abs=1e-5)
     assert found["negative_cosine"] == pytest.approx(sum(kinds[False]) / len(kinds[False]), abs=1e-5)
+    under, over = [max(0.9 - s, 0) for s in kinds[True]], [max(s - 0.3, 0) for s in kinds[False]]
+    assert found["active_positives"] == pytest.approx(sum(h > 0 for h in under) / len(under))
+    assert found["active_negatives"] == pytest.approx(sum(h > 0 for h in over) / len(over))
+    assert found["balanced_hinge"] == pytest.approx(sum(under) / len(under) + sum(over) / len(over), abs=1e-5)
 
 
 def test_collapsed_embeddings_have_rank_one_and_are_at_chance() -> None:
     ids = torch.arange(10).repeat(8, 1)[..., None]
     collapsed = normalize(torch.ones(8, 10, 4), dim=-1)
-    found = health(embedded(collapsed, collapsed), ids, "multi")
+    found = health(embedded(collapsed, collapsed), ids, LossSettings())
     assert found["effective_rank_audio"] == pytest.approx(1)
     assert found["auc"] == 0.5
     assert found["audio_to_visual_r1"] == pytest.approx(found["audio_to_visual_chance"])
@@ -110,11 +115,11 @@ def test_collapsed_embeddings_have_rank_one_and_are_at_chance() -> None:
 
 def test_what_has_no_pairs_is_left_out() -> None:
     ones = torch.ones(2, 10, 4)
-    found = health(embedded(ones, ones), torch.arange(20).view(2, 10, 1), "uni")
-    assert set(found) == {"effective_rank_audio", "effective_rank_visual", "negative_cosine"}
+    found = health(embedded(ones, ones), torch.arange(20).view(2, 10, 1), LossSettings(mode="uni"))
+    assert set(found) == {"effective_rank_audio", "effective_rank_visual", "negative_cosine", "active_negatives"}
 
 
 @pytest.mark.parametrize("videos", [0, 1])
 def test_nothing_is_said_about_fewer_than_two_videos(videos: int) -> None:
     ones = torch.ones(videos, 10, 4)
-    assert health(embedded(ones, ones), torch.zeros(videos, 10, 1, dtype=torch.int64), "multi") == {}
+    assert health(embedded(ones, ones), torch.zeros(videos, 10, 1, dtype=torch.int64), LossSettings()) == {}
