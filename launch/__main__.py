@@ -4,6 +4,7 @@ python -m launch                      # the stages
 python -m launch graph --help         # every setting of one, with meaning, unit and default
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import job, stage, watch
-from launch.preemption import Stopped
+from launch.preemption import Stopped, listening
 from launch.refusal import Refusal
 from launch.roster import Roster
 from launch.settings import load
@@ -83,13 +84,18 @@ def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     chosen = stage.find(name)
+    with listening() if chosen.stops else contextlib.nullcontext():  # it may be asked before its first step
+        return _run_stage(chosen, arguments)
+
+
+def _run_stage(chosen: stage.Stage, arguments: Sequence[str]) -> int:
     config_class, run = chosen.load()
     count = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     files = [Path(word) for word in arguments[:count]]
-    config: Any = load(config_class, files, arguments[count:], f"python -m launch {name}")
+    config: Any = load(config_class, files, arguments[count:], f"python -m launch {chosen.name}")
     if chosen.distributed and config.job.processes > 1 and not launched():
         chosen.check(config)
-        return job.start(name, arguments, config.job)
+        return job.start(chosen.name, arguments, config.job)
     run(config)
     return 0
 

@@ -14,7 +14,7 @@ from launch.progress import say
 from launch.roster import FOLDER, Roster, opened
 from launch.settings import Settings
 from launch.stage import find
-from launch.supervise import Ranks
+from launch.supervise import REFUSED, Ranks
 from launch.world import RESTARTS, check_devices
 
 MODULE = "launch"
@@ -48,8 +48,8 @@ def start(stage: str, arguments: Sequence[str], job: Job) -> int:
         for restarts in itertools.count(1):
             with opened() as roster:
                 end = ranks.run(command, os.environ | environment(job, roster, restarts - 1), roster, job.processes)
-                if end.death and (run := roster.run()):
-                    tracking.fail(*run)
+                if end.code and (run := roster.run()):
+                    tracking.mark(*run, "FAILED" if end.death or end.code == REFUSED else "KILLED")
             if not end.death or restarts > allowed or ranks.asked:
                 break
             say(f"{end.death} Starting again from where it was: restart {restarts} of at most {allowed}.")

@@ -1,6 +1,7 @@
 """Preemption: a run that is asked to stop writes a checkpoint at its next step, and says so with its exit code.
 
-SIGTERM and SIGUSR1 ask, to the command or to any rank. A second SIGTERM, or Ctrl-C, ends at once.
+SIGTERM and SIGUSR1 ask, to the command or to any rank, also while it still starts. A second SIGTERM, or Ctrl-C, ends
+at once.
 """
 
 import os
@@ -31,22 +32,52 @@ class Stopped(SystemExit):
         self.sentence = sentence
 
 
+class Requests:
+    """A handler of signals that notes when it was asked to stop, and leaves at a second SIGTERM."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    @property
+    def made(self) -> bool:
+        """Whether there was any."""
+        return bool(self._times)
+
+    def __call__(self, number: int, frame: object) -> None:
+        if number == signal.SIGTERM and self.made and time.monotonic() - self._times[0] > AGAIN:
+            raise SystemExit(128 + number)
+        self._times.append(time.monotonic())
+
+
+@contextmanager
+def listening() -> Iterator[Requests]:
+    """The requests to stop that reach this process; inside another `listening` those that reached that one."""
+    current = signal.getsignal(signal.SIGTERM)
+    if isinstance(current, Requests):
+        yield current
+        return
+    requests = Requests()
+    handlers = {number: signal.signal(number, requests) for number in ASKING}
+    try:
+        yield requests
+    finally:
+        for number, handler in handlers.items():  # once asked, a second SIGTERM may still be on its way
+            signal.signal(number, signal.SIG_IGN if requests.made else handler)
+
+
 @contextmanager
 def preemption(world: World) -> Iterator[Callable[[], bool]]:
     """A function that tells, on every rank alike, whether the run is to stop. Collective: call it once a step."""
-    roster, first = Roster.of_environment(), list[float]()
+    roster = Roster.of_environment()
+    with listening() as requests:
 
-    def asked_to_stop() -> bool:
-        asked = torch.tensor(float(bool(first) or (roster is not None and roster.asked_to_stop())), device=world.device)
-        dist.all_reduce(asked)
-        return bool(asked)
+        def asked_to_stop() -> bool:
+            mine = requests.made or (roster is not None and roster.asked_to_stop())
+            asked = torch.tensor(float(mine), device=world.device)
+            dist.all_reduce(asked)
+            return bool(asked)
 
-    handlers = {number: signal.signal(number, _noting(first)) for number in ASKING}
-    try:
         yield asked_to_stop
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_IGN if first else handler)  # its second SIGTERM may still be on its way
 
 
 def outlive_a_request() -> None:
@@ -54,15 +85,4 @@ def outlive_a_request() -> None:
 
     The rank ends it; where it cannot, a second SIGTERM does.
     """
-    signal.signal(signal.SIGTERM, _noting([]))
-
-
-def _noting(times: list[float]) -> Callable[[int, object], None]:
-    """A handler that notes when it was called, and leaves at a second SIGTERM."""
-
-    def note(number: int, frame: object) -> None:
-        if number == signal.SIGTERM and times and time.monotonic() - times[0] > AGAIN:
-            raise SystemExit(128 + number)
-        times.append(time.monotonic())
-
-    return note
+    signal.signal(signal.SIGTERM, Requests())

@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from launch.preemption import ASKING, Requests
 from launch.roster import Roster
 
 FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a run from outside: a scheduler, Ctrl-C, a closed terminal."""
-ASKING = (signal.SIGTERM, signal.SIGUSR1)
-"""What only asks a stage that can stop."""
 GRACE = 5.0
 """Seconds that the others get to end after a rank has given up."""
 PATIENCE = 60.0
 """Seconds that ranks get to end after their launcher was asked to and ended."""
-REFUSED, INTERRUPTED = 2, 130
+REFUSED, INTERRUPTED, TERMINATED = 2, 130, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class Ranks:
     def __enter__(self) -> "Ranks":
         heard = {*FATAL, *(ASKING if self._stops else ())}
         self._handlers = {number: signal.signal(number, self._hear) for number in heard}
+        if any(isinstance(each, Requests) and each.made for each in self._handlers.values()):
+            self.asked = True
         return self
 
     def __exit__(
@@ -112,7 +113,8 @@ class Ranks:
         codes = set(ended.values())
         if len(ended) == count and codes == {0}:
             return End(0)
-        for final in (REFUSED, INTERRUPTED, os.EX_TEMPFAIL):
+        second = [TERMINATED] if self._stops else []  # others end so at a first SIGTERM: their launcher's, for a death
+        for final in (REFUSED, INTERRUPTED, *second, os.EX_TEMPFAIL):
             if final in codes and (final != os.EX_TEMPFAIL or codes == {final}):
                 return End(final)
         if self._told or (self.asked and not entries):

@@ -121,13 +121,13 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
         client.set_terminated(run_id, status)
 
 
-def fail(uri: str, run_id: str) -> None:
-    """Marks a run as FAILED that nobody ended, since its process was killed; others are left as they are."""
+def mark(uri: str, run_id: str, status: str) -> None:
+    """Ends a run with a status where nobody else could, since its process was killed; others stay as they are."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
     if client.get_run(run_id).info.status == "RUNNING":
-        client.set_terminated(run_id, "FAILED")
+        client.set_terminated(run_id, status)
 
 
 def _open(tracking: Tracking) -> tuple["MlflowClient", str]:
@@ -188,7 +188,7 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object
 def _terminated_as_exit() -> Iterator[None]:
     """While inside, SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks run and the status is written.
 
-    A stage that handles one of them itself keeps its handler.
+    A stage that handles one of them itself keeps its handler, also one that it sets inside for good.
     """
 
     def leave(number: int, frame: object) -> None:
@@ -201,4 +201,5 @@ def _terminated_as_exit() -> Iterator[None]:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) is leave:
+                signal.signal(number, signal.SIG_DFL)

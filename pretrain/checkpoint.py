@@ -35,13 +35,21 @@ LATEST, BEST, STATE = "latest", "best", "state.json"
 STEP, ASIDE = "step-", "passed-over-"
 FORMAT = 2
 """Of what a checkpoint holds; 1 held DeepSpeed's pickles."""
-SET_BY = {
-    "manifest": "--shards",
-    "variants": "--shards",
-    "components": "--components",
-    "steps": "--epochs or --steps",
-}
+SET_BY = {"manifest": "--shards", "variants": "--shards", "components": "--components", "steps": "--epochs or --steps"}
 """The settings to restore where a part of a run's identity is not the setting of its own name."""
+OTHER_VERSION = (
+    f"A checkpoint must hold a run's state as safetensors (format {FORMAT}), but '{{path}}' is of another version, "
+    "which may hold pickles and is not read: finish the run with the version that wrote it, give another --out, or "
+    "start over with --replace True."
+)
+UNWRITTEN = (
+    "A checkpoint must be written whole, but one in '{folder}' could not be: {error}; those before it are as they "
+    "were: make room or mend the disk, and the same command goes on from the newest."
+)
+UNDELETED = (
+    "A run that starts over must have no checkpoints, but those in '{folder}' could not be deleted: {error}; what is "
+    "left would be resumed: delete it yourself, or give another --out."
+)
 
 
 class CheckpointSettings(Settings):
@@ -90,7 +98,8 @@ class Checkpoints:
         if found[0] is None:
             return None
         path, state = found[0]
-        _check_format(path, state)
+        if state.get("format") != FORMAT:
+            raise Refusal(OTHER_VERSION.format(path=path))
         self._check_identity(path, state["identity"])
         return Found(path, state["done"], state["run"], state["processes"])
 
@@ -132,17 +141,16 @@ class Checkpoints:
         self._here = done
 
     def clear(self) -> None:
-        """Deletes every checkpoint there is."""
-        if self._world.leads:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._world.barrier()
+        """Deletes every checkpoint there is. Raises Refusal on every rank when one is left, which would be resumed."""
+        folder = self._folder
+        self._together(lambda: shutil.rmtree(folder) if folder.exists() else None, alone=True, rule=UNDELETED)
 
-    def _together(self, write: Callable[[], None], alone: bool = False) -> None:
-        """Lets every rank write, or the leading one alone, and waits for all; Refusal everywhere if any failed."""
+    def _together(self, act: Callable[[], None], alone: bool = False, rule: str = UNWRITTEN) -> None:
+        """Lets every rank act, or the leading one alone, and waits for all; Refusal everywhere if any failed."""
         mine = ""
         try:
             if self._world.leads or not alone:
-                write()
+                act()
         except (OSError, SafetensorError) as error:
             mine = str(error)
         failed = torch.tensor(float(bool(mine)), device=self._world.device)
@@ -151,11 +159,7 @@ class Checkpoints:
             return
         everyone: list[str] = [""] * self._world.size
         dist.all_gather_object(everyone, mine)
-        first = next(each for each in everyone if each)
-        raise Refusal(
-            f"A checkpoint must be written whole, but one in '{self._folder}' could not be: {first}; those before it "
-            "are as they were: make room or mend the disk, and the same command goes on from the newest."
-        )
+        raise Refusal(rule.format(folder=self._folder, error=next(filter(None, everyone))))
 
     def _publish(self, partial: Path, state: Mapping[str, Any]) -> None:
         (partial / STATE).write_text(json.dumps({**state, "identity": self._identity}, indent=1))
@@ -169,7 +173,10 @@ class Checkpoints:
         self._point(BEST, best)
         for old in self._all()[self._settings.keep :]:
             if old != best:
-                shutil.rmtree(old)
+                try:
+                    shutil.rmtree(old)
+                except OSError as error:  # no harm to the one just written
+                    say(f"The old checkpoint '{old}' could not be deleted: {error}; it takes room until you delete it.")
 
     def _newest_good(self) -> Path | None:
         for candidate in self._all():
@@ -218,15 +225,6 @@ class Checkpoints:
                 f"A run must resume with what it started with, but '{name}' is {then!r} in '{path}' and {now!r} now: "
                 f"restore {setting}, give another --out, or start over with --replace True."
             )
-
-
-def _check_format(path: Path, state: Mapping[str, Any]) -> None:
-    if state.get("format") != FORMAT:
-        raise Refusal(
-            f"A checkpoint must hold a run's state as safetensors (format {FORMAT}), but '{path}' is of another "
-            "version, which may hold pickles and is not read: finish the run with the version that wrote it, give "
-            "another --out, or start over with --replace True."
-        )
 
 
 def _make_anew(folder: Path) -> None:

@@ -160,6 +160,17 @@ def test_a_launcher_that_is_asked_stops_its_ranks_and_one_that_is_killed_takes_t
     assert "died without a word" in said
 
 
+def test_a_second_signal_to_the_command_ends_at_once_and_the_run_is_told_as_killed(tmp_path: Path) -> None:
+    with started(command(tmp_path, "--track", "--pause", "300")) as process:
+        pids(tmp_path, 0)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+            time.sleep(0.5)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGKILL, said
+    assert statuses(tmp_path) == ["KILLED"]
+
+
 def test_a_refusal_is_not_started_again_and_a_command_that_is_killed_leaves_no_rank(tmp_path: Path) -> None:
     (tmp_path / "refused").mkdir()
     (tmp_path / "killed").mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.preemption import listening
 from launch.roster import opened
 from launch.supervise import End, Ranks
 
@@ -53,6 +54,12 @@ def test_a_stop_that_not_all_have_reached_is_a_death() -> None:
     assert end_of({0: (75, ""), 1: (1, "Broken.")}, "sys.exit(1)") == End(1, "Broken.")
 
 
+def test_a_second_sigterm_to_a_rank_that_can_stop_is_an_end_but_for_others_sigterm_follows_from_a_death() -> None:
+    ends = {0: (1, "Rank 1 is gone."), 1: (143, "")}
+    assert end_of(ends, "sys.exit(143)") == End(143)
+    assert end_of(ends, "sys.exit(1)", stops=False) == End(1, "Rank 1 is gone.")
+
+
 def test_a_death_names_the_signal() -> None:
     assert end_of({1: (None, "")}, "sys.exit(247)").death == "Rank 1 (pid 101) died without a word (SIGKILL)."
     assert end_of({1: (None, "")}, "os.kill(os.getpid(), 9)") == End(
@@ -70,9 +77,7 @@ def test_nothing_is_left_of_a_launcher_that_left_others_behind(tmp_path: Path) -
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-@pytest.mark.parametrize(("stops", "code"), [(True, 75), (False, 128 + signal.SIGTERM)])
-def test_sigterm_asks_ranks_that_can_stop_and_ends_others(stops: bool, code: int) -> None:
-    script = f"""
+STOPPED = f"""
 import json, os, sys, time
 while not os.path.exists(os.path.join(sys.argv[1], 'stop')):
     time.sleep(0.02)
@@ -81,9 +86,23 @@ for rank in range(2):
     open(os.path.join(sys.argv[1], str(rank) + '.json'), 'w').write(text)
 sys.exit({os.EX_TEMPFAIL})
 """
+"""A launcher whose two ranks stop as they are asked to."""
+
+
+@pytest.mark.parametrize(("stops", "code"), [(True, 75), (False, 128 + signal.SIGTERM)])
+def test_sigterm_asks_ranks_that_can_stop_and_ends_others(stops: bool, code: int) -> None:
     with opened() as roster, Ranks(stops) as ranks:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert ranks.run([sys.executable, "-c", script, str(roster.folder)], os.environ, roster, 2) == End(code)
+        assert ranks.run([sys.executable, "-c", STOPPED, str(roster.folder)], os.environ, roster, 2) == End(code)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_request_from_before_there_were_ranks_is_passed_on_to_them() -> None:
+    with listening():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with opened() as roster, Ranks(stops=True) as ranks:
+            found = ranks.run([sys.executable, "-c", STOPPED, str(roster.folder)], os.environ, roster, 2)
+    assert (found, ranks.asked) == (End(os.EX_TEMPFAIL), True)
 
 
 def test_a_second_signal_ends_ranks_that_do_not_stop() -> None:

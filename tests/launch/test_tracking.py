@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from launch import watch
 from launch.settings import Settings
-from launch.tracking import Record, Tracking, fail, run
+from launch.tracking import Record, Tracking, mark, run
 
 
 class Inner(Settings):
@@ -137,9 +137,22 @@ def test_a_run_whose_process_ends_without_unwinding_is_told_as_failed(tracking: 
     assert record.run_id == last_run(tracking).info.run_id
 
 
-def test_a_run_that_nobody_could_end_is_failed_and_one_that_ended_stays_what_it_is(tracking: Tracking) -> None:
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_run_that_nobody_could_end_is_marked_and_one_that_ended_stays_what_it_is(
+    tracking: Tracking, status: str
+) -> None:
     with run(tracking, "pretrain", Config()) as record:
-        fail(tracking.uri, record.run_id)
-        assert last_run(tracking).info.status == "FAILED"
-    fail(tracking.uri, record.run_id)
+        mark(tracking.uri, record.run_id, status)
+        assert last_run(tracking).info.status == status
+    mark(tracking.uri, record.run_id, status)
     assert last_run(tracking).info.status == "FINISHED"
+
+
+def test_a_handler_that_was_set_within_a_run_stays(tracking: Tracking) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with run(tracking, "pretrain", Config()):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -137,6 +137,26 @@ def test_cleared_checkpoints_are_gone(saved: Path, alone: World) -> None:
     assert resumed(saved, alone) == (0, 0)
 
 
+def test_checkpoints_that_cannot_be_cleared_are_refused_since_they_would_be_resumed(saved: Path, alone: World) -> None:
+    link = saved.with_name(f"{saved.name}-link")
+    link.symlink_to(saved)  # which shutil.rmtree does not delete
+    with pytest.raises(Refusal, match=r"must have no checkpoints, but those in '.*-link' could not be deleted: .*link"):
+        checkpoints(link, alone).clear()
+    checkpoints(saved / "nothing", alone).clear()
+    assert resumed(saved, alone) == (15, 15)
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_is_said_and_the_new_one_is_good(
+    saved: Path, alone: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = saved / "step-00000010"
+    old.rename(saved / "moved")
+    old.symlink_to(saved / "moved")
+    checkpoints(saved, alone).save(Counter(20), 20)
+    assert f"The old checkpoint '{old}' could not be deleted: " in capsys.readouterr().out
+    assert resumed(saved, alone) == (20, 20)
+
+
 def test_a_lost_pointer_is_no_harm(saved: Path, alone: World) -> None:
     (saved / "latest").unlink()
     assert resumed(saved, alone) == (15, 15)
