@@ -11,7 +11,7 @@ small loss had run: what the loss adds. The last line is JSON:
 - `active_positives`, `active_negatives`: shares of pairs with a hinge above zero; `threads` of torch.
 
 Rows are drawn, not encoded: a common direction, a direction for each component and noise, weighed so that positive and
-negative cosines have the means that pretrain/configs/debug.toml tells of its first and its last step, in as many
+negative cosines have the means of the first and the last step of a small run (`balanced`, docs/log.md), in as many
 dimensions as the effective rank there (33; 75 of a randomly initialised encoder, docs/log.md). A video's ten snippets
 change component at one second in five; half of the components are the video's own, the others one of 300, the k-th with
 a chance that falls as 1/k.
