@@ -1,9 +1,12 @@
 """What every room's tests share: where the real tables lie, and an environment without leftovers of a launcher."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from launch.world import World
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER_WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -15,6 +18,14 @@ def _private_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path_factory.mktemp("torch_extensions")))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_world() -> Iterator[None]:
+    """The process of the tests never leaves its world: DeepSpeed remembers groups, so it could not join another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "close", lambda world: None)
+        yield
 
 
 @pytest.fixture(scope="session")

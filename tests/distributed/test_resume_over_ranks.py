@@ -11,7 +11,6 @@ import torch
 from mlflow import MlflowClient
 
 from launch.tracking import Tracking
-from launch.world import World
 from pretrain.train import Config, main
 from tests.pretrain.conftest import STEPS, chosen, plant, weights
 
@@ -24,15 +23,13 @@ def folder(start_ranks: Callable[..., None], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("resume")
     given = chosen(plant(folder), folder / "runs", folder / "one")
     given |= {"model": given["model"] | {"dropout": 0}, "evaluate_every": 1000}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(World, "close", lambda world: None)  # this process joins a world once
-        main(_config(given, "one"))
-        main(_config(given, "begun", stop_after=2))
-        start_ranks(2, WORKER, _written(folder, given, "begun", stop_after=2))
-        for name in ("one-two-one", "one-two-four"):
-            shutil.copytree(folder / "begun", folder / name)
-        main(_config(given, "one-two-one"))
-        start_ranks(4, WORKER, _written(folder, given, "one-two-four"))
+    main(_config(given, "one"))
+    main(_config(given, "begun", stop_after=2))
+    start_ranks(2, WORKER, _written(folder, given, "begun", stop_after=2))
+    for name in ("one-two-one", "one-two-four"):
+        shutil.copytree(folder / "begun", folder / name)
+    main(_config(given, "one-two-one"))
+    start_ranks(4, WORKER, _written(folder, given, "one-two-four"))
     return folder
 
 

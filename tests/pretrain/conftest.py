@@ -93,9 +93,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world of one process that stays joined: DeepSpeed remembers groups, so a process can join only once."""
-    monkeypatch.setattr(World, "close", lambda world: None)
+def alone() -> World:
+    """A world of one process."""
     return World.from_environment(seed=0)
 
 
