@@ -53,7 +53,11 @@ def _refuse_loss(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> 
     """Raises on every rank alike: the loss is one number, so all ranks come here together."""
     keys = [key for key, whole in zip(batch.keys, finite.tolist(), strict=True) if not whole]
     bad = _named(keys)
-    where = f"where these videos' embeddings are not: {bad}" if bad else "though every embedding is"
+    where = (
+        f"where these videos' embeddings are not: {bad}"
+        if bad
+        else f"though every embedding is, for these videos: {_named(list(batch.keys))}"
+    )
     raise Refusal(
         f"The loss must be finite, but is {loss} at step {step}, {where}; nothing was updated: look at these videos, "
         "or lower engine.learning_rate and start from the last checkpoint."

@@ -73,8 +73,7 @@ class HeldOut:
             embedded = Embedded.joined([embed(engine.embed, part) for part in self._parts()])
         engine.train(True)
         self._refuse_what_is_not_finite(embedded)
-        found = health(embedded, self.batch.ids, self.loss) | self._probed(embedded)
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        return health(embedded, self.batch.ids, self.loss) | self._probed(embedded)
 
     def most(self, width: int) -> int:
         """The highest effective rank that embeddings so wide can have here; 0: too few videos to raise an alarm."""
@@ -99,9 +98,11 @@ class HeldOut:
             )
 
     def _probed(self, embedded: Embedded) -> dict[str, float]:
-        """Mean average precision of the weak labels of every other video, by a probe fitted to the rest."""
+        """Mean average precision of the weak labels of every other video, by a probe fitted to the rest; nothing where
+        no label is on both sides."""
         if self.truth is None:
             return {}
         rows = torch.cat((embedded.audio, embedded.visual), dim=-1).mean(1).cpu()[self.labelled]
         sides = [(rows[half::2], self.truth.only(slice(half, None, 2))) for half in (0, 1)]
-        return probe_videos(*sides[0], *sides[1])
+        found = probe_videos(*sides[0], *sides[1])
+        return {name: value for name, value in found.items() if math.isfinite(value)}

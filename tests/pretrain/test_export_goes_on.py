@@ -4,7 +4,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,26 +17,12 @@ from pretrain import export
 from pretrain.model import ModelSettings, Transformer, save_encoder
 from shards.read import Shards, open_sets
 from tests.pretrain.conftest import VIDEOS, WIDTHS, Planted, damage
+from tests.shards.at_work import await_notes, contents, launched, notes, untracked
 
 SETS = ("test", "train", "validation")
 PER_SHARD, BATCH = 3, 2
 SHARDS_A_SET = -(-VIDEOS // PER_SHARD)
 SHARDS = SHARDS_A_SET * len(SETS)
-UNTRACKED = """
-import sys
-from contextlib import nullcontext
-from launch import tracking
-from launch.refusal import Refusal
-from launch.settings import load
-from pretrain import export
-tracking.run = lambda *_: nullcontext(tracking.Record(None))
-try:
-    export.main(load(export.Config, [], sys.argv[1:], "export"))
-except Refusal as refusal:
-    print(refusal, file=sys.stderr)
-    sys.exit(2)
-"""
-"""The stage without MLflow, whose import takes seconds."""
 
 
 def write_encoder(folder: Path, seed: int) -> Path:
@@ -78,27 +63,11 @@ def run(encoder: Path, shards: Path, out: Path, runs: Path, **changes: object) -
 
 
 def start(
-    encoder: Path, shards: Path, out: Path, *more: str, program: Sequence[str] = ("-c", UNTRACKED)
-) -> subprocess.Popen:
+    encoder: Path, shards: Path, out: Path, *more: str, program: Sequence[str] = untracked("pretrain.export")
+) -> subprocess.Popen[str]:
     """The same as a process of its own."""
     words = ["--encoder", encoder, "--shards", shards, "--out", out, "--batch", BATCH, "--videos_per_shard", PER_SHARD]
-    command = [sys.executable, *program, *map(str, words), *more]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
-def notes(out: Path) -> list[Path]:
-    """The notes of an export at work, one a finished shard."""
-    return sorted(out.parent.glob(f".{out.name}.part/*/notes/*.json"))
-
-
-def await_notes(out: Path, count: int, process: subprocess.Popen) -> None:
-    while len(notes(out)) < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
+    return launched(program, [*map(str, words), *more])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

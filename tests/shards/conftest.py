@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.shards.at_work import contents
 from tests.shards.corpora import write_corpus
-from tests.shards.packs import VIDEOS, contents, plant, run
+from tests.shards.packs import VIDEOS, plant, run
 
 
 @pytest.fixture(scope="module")

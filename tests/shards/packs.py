@@ -25,13 +25,3 @@ def run(feats: Path, out: Path, runs: Path, **changes: object) -> None:
     """Packs the features into `out` by one process, with some settings changed."""
     settings = {"features": feats, "out": out, "processes": 1, "videos_per_shard": PER_SHARD} | changes
     pack.main(pack.Config(**settings, tracking=Tracking(root=runs)))
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """The bytes of every file of a packed set."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-
-
-def notes(out: Path) -> list[Path]:
-    """The notes of a pack at work, one a finished shard."""
-    return sorted(out.parent.glob(f".{out.name}.part/*/notes/*.json"))

@@ -3,7 +3,6 @@
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,37 +12,15 @@ import pytest
 
 from launch.refusal import Refusal
 from shards import pack
-from tests.shards.packs import PER_SHARD, SHARDS, contents, notes, run
-
-UNTRACKED = """
-import sys
-from contextlib import nullcontext
-from launch import tracking
-from launch.refusal import Refusal
-from launch.settings import load
-from shards import pack
-tracking.run = lambda *_: nullcontext(tracking.Record(None))
-try:
-    pack.main(load(pack.Config, [], sys.argv[1:], "pack"))
-except Refusal as refusal:
-    print(refusal, file=sys.stderr)
-    sys.exit(2)
-"""
-"""The stage without MLflow, whose import takes seconds."""
+from tests.shards.at_work import await_notes, contents, launched, notes, untracked
+from tests.shards.packs import PER_SHARD, SHARDS, run
 
 
-def start(feats: Path, out: Path, runs: Path, tracked: bool = False) -> subprocess.Popen:
+def start(feats: Path, out: Path, runs: Path, tracked: bool = False) -> subprocess.Popen[str]:
     """The same as a process of its own, with two workers."""
     words = ["--features", str(feats), "--out", str(out), "--videos_per_shard", str(PER_SHARD), "--processes", "2"]
-    program = ["-m", "launch", "pack"] if tracked else ["-c", UNTRACKED]
-    command = [sys.executable, *program, *words, "--tracking.root", str(runs)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def await_notes(out: Path, count: int, process: subprocess.Popen) -> None:
-    while len(notes(out)) < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
+    program = ["-m", "launch", "pack"] if tracked else untracked("shards.pack")
+    return launched(program, [*words, "--tracking.root", str(runs)])
 
 
 @pytest.mark.parametrize("processes", [2, 3])

@@ -8,7 +8,8 @@ import pytest
 from launch.refusal import Refusal
 from shards.labels import Tables
 from shards.read import Shards
-from tests.shards.packs import SHARDS, VIDEOS, contents, notes, run
+from tests.shards.at_work import contents, notes
+from tests.shards.packs import SHARDS, VIDEOS, run
 
 
 @pytest.fixture
