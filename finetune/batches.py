@@ -19,7 +19,7 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from shards.labels import Tables
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import SECONDS
+from shards.schema import SECONDS, seconds_of
 
 READ = 256
 """Videos read from the shards at a time."""
@@ -27,7 +27,19 @@ Missing = Literal["refuse", "skip"]
 Traits = dict[str, str | int]
 """What makes a feature the one it is, by the names of `TRAITS`; "encoder" is the digest of an embedding's, else ""."""
 TRAITS = ("width", "variant", "encoder")
-Batch = tuple[dict[str, Float[Tensor, "video second _"]], Float[Tensor, "video category"]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some videos of a split, on its device."""
+
+    rows: Int[Tensor, " video"]
+    """Their places in the split."""
+    features: dict[str, Float[Tensor, "video second _"]]
+    labels: Float[Tensor, "video category"]
+    """Weak labels, 0 or 1."""
+    present: Bool[Tensor, "video second"] | None
+    """Which seconds exist; None where every video of the split has them all."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,8 @@ class Split:
     """Weak labels, 0 or 1, on the device."""
     truth: tuple[Bool[np.ndarray, "video category second"], Bool[np.ndarray, "video category second"]]
     """What is audible and what is visible; all False where a video was not annotated densely (training)."""
+    present: Bool[Tensor, "video second"] | None
+    """Which seconds exist, on the device; None where every video has them all."""
     shards: Shards
     faults: tuple[str, ...] = ()
     """One sentence for each video that the shards hold damaged."""
@@ -83,6 +97,7 @@ class Split:
             features={feature: tensor.to(device) for feature, tensor in arrays.items()},
             labels=torch.from_numpy(tables.weak_matrix(keys)).float().to(device),
             truth=tables.truth(keys),
+            present=_present(keys, device),
             shards=shards,
             faults=faults,
         )
@@ -90,14 +105,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def batch(self, indices: Int[Tensor, " video"] | slice) -> Batch:
-        """The features, as float32, and the labels of some videos."""
-        features = {name: tensor[indices].float() for name, tensor in self.features.items()}
-        return features, self.labels[indices]
+    def batch(self, rows: Int[Tensor, " video"]) -> Batch:
+        """The videos at these places, their features as float32."""
+        features = {name: tensor[rows].float() for name, tensor in self.features.items()}
+        return Batch(rows, features, self.labels[rows], None if self.present is None else self.present[rows])
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """The whole split in table order, `size` videos at a time."""
-        return (self.batch(slice(start, start + size)) for start in range(0, len(self), size))
+        return map(self.batch, torch.arange(len(self), device=self.labels.device).split(size))
 
     def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """The whole split once, in an order that is a function of (seed, epoch); the last batch may be short.
@@ -160,6 +175,12 @@ def traits(shards: Shards, features: Sequence[str]) -> dict[str, Traits]:
     encoder = str(shards.manifest.source.get("encoder", ""))
     described = {name: shards.manifest.features[name] for name in features}
     return {name: {"width": one.width, "variant": one.variant, "encoder": encoder} for name, one in described.items()}
+
+
+def _present(keys: Sequence[str], device: torch.device | None) -> Bool[Tensor, "video second"] | None:
+    seconds = torch.tensor([seconds_of(key) for key in keys], device=device)
+    every = torch.arange(SECONDS, device=device) < seconds[:, None]
+    return None if every.all() else every
 
 
 def _check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], shards: Shards) -> None:

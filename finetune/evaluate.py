@@ -13,9 +13,18 @@ from typing import Any, Literal
 from pydantic import Field
 
 from finetune.batches import TRAITS, Missing, Traits, load_splits
+from finetune.figures.categories import category_figure
 from finetune.parser import Parser
-from finetune.plots import category_figure
-from finetune.protocol import Judgement, Protocol, conditions, describe, judge, table, table_digests, write_scores
+from finetune.scoring.protocol import (
+    Judgement,
+    Protocol,
+    conditions,
+    describe,
+    judge,
+    table,
+    table_digests,
+    write_scores,
+)
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say

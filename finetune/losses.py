@@ -4,8 +4,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from finetune.adversary import Discriminator, alpha_at
-from finetune.pooling import Parsed
+from finetune.network.adversary import Discriminator, alpha_at
+from finetune.network.pooling import Parsed
 from launch.settings import Settings
 
 Labels = Float[Tensor, "video category"]

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from finetune.blocks import Base, Han, Projection
-from finetune.pooling import Parsed, Pooling
+from finetune.network.blocks import Base, Han, Projection
+from finetune.network.pooling import Parsed, Pooling
 from launch.atomic import whole_file
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal

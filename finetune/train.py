@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finetune.batches import Batch, Missing, Split, load_splits, traits
 from finetune.losses import LossSettings, Objective
 from finetune.parser import Parser, ParserSettings
-from finetune.protocol import Judgement, Protocol, describe, judge, table, table_digests, write_scores
+from finetune.scoring.protocol import Judgement, Protocol, describe, judge, table, table_digests, write_scores
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say, track
@@ -126,8 +126,8 @@ class Trainer:
 
     def descend(self, batch: Batch) -> dict[str, Tensor]:
         """One step on one batch; the loss and its parts before it."""
-        features, labels = batch
-        parts = self.objective(self.parser(features), labels, self.step / self.steps)
+        parsed = self.parser(batch.features, batch.present)
+        parts = self.objective(parsed, batch.labels, self.step / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.optimizer.step()

@@ -1,7 +1,9 @@
 """What a video is: its key, and its named features, one row a second."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -11,6 +13,7 @@ WIDEST = 1 << 16
 """Numbers a second that a feature may have; more is taken for a fault, since batches are made from it."""
 SECONDS = 10
 """Length of a video in seconds; every feature is stored with one row a second."""
+_TIMES = re.compile(r"_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)$")
 MODALITIES = ("audio", "visual")
 """In the order in which they are stacked wherever both are."""
 
@@ -69,6 +72,19 @@ def check_distinct(features: Sequence[Feature], place: str = "") -> None:
                 f"A feature must have 1 to {WIDEST} numbers a second, but '{feature.name}' has {feature.width}{where}: "
                 "extract it again."
             )
+
+
+def seconds_of(key: str) -> int:
+    """How many seconds of a video exist, by the times in its key `<id>_<start>_<end>`: 1 to SECONDS.
+
+    A last second that is begun counts; a key without times, or with times that are no clip's, is one of SECONDS.
+
+    >>> seconds_of("AP0061o0Nvk_101.8_111.8"), seconds_of("short_30_37")
+    (10, 7)
+    """
+    match = _TIMES.search(key)
+    length = float(match["end"]) - float(match["start"]) if match else SECONDS
+    return min(SECONDS, ceil(round(length, 3))) if length > 0 else SECONDS
 
 
 def stem_of(key: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from finetune import evaluate, train
 from finetune.batches import load_splits
 from finetune.parser import Parser
-from finetune.protocol import Protocol, judge
+from finetune.scoring.protocol import Protocol, judge
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.world import World

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from finetune.losses import LossSettings, Objective, smooth
-from finetune.pooling import Parsed
+from finetune.network.pooling import Parsed
 from launch.refusal import Refusal
 
 

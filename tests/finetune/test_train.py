@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from finetune import train
 from finetune.batches import load_splits
-from finetune.metrics import KINDS, LEVELS
 from finetune.parser import Parser
-from finetune.protocol import Judgement
+from finetune.scoring.metrics import KINDS, LEVELS
+from finetune.scoring.protocol import Judgement
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.tracking import Record
@@ -93,9 +93,9 @@ def test_training_learns_the_training_videos(corpus: Any) -> None:
     assert means[-1]["video"] < 0.3 * means[0]["video"]
     assert trainer.step == trainer.steps == 300
     trainer.parser.eval()
-    features, labels = loaded[0].batch(slice(None))
-    found = trainer.parser(features).video > 0.5
-    assert (found == labels.bool()).float().mean() > 0.97
+    batch = next(loaded[0].in_order(24))
+    found = trainer.parser(batch.features).video > 0.5
+    assert (found == batch.labels.bool()).float().mean() > 0.97
 
 
 def test_the_discriminator_is_trained_along_and_not_saved(corpus: Any) -> None:

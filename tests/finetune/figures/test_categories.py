@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from finetune.plots import category_figure
+from finetune.figures.categories import category_figure
 from shards.labels import CATEGORIES
 
 FIRST = {"audio": [float(n) for n in range(25)], "visual": [None, *(float(n) for n in range(24))]}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finetune.attention import Attention, Present
+from finetune.network.attention import Attention, Present
 
 Streams = Float[Tensor, "modality video second width"]
 Source = Literal["own", "other"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from finetune.metrics import KINDS, LEVELS, category_scores, event_counts, scores
+from finetune.scoring.metrics import KINDS, LEVELS, category_scores, event_counts, scores
 from launch.refusal import Refusal
 from shards.labels import Tables
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from finetune.adversary import Discriminator, alpha_at, reverse_gradient
+from finetune.network.adversary import Discriminator, alpha_at, reverse_gradient
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finetune.attention import Attention, GlobalContext
+from finetune.network.attention import Attention, GlobalContext
 
 VARIANTS = [(1, False), (4, False), (1, True), (4, True)]
 PRESENT = torch.tensor([[True] * 5, [True, True, True, False, False]])

@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from finetune.batches import Split
-from finetune.metrics import Parse, Scores, category_scores, scores
+from finetune.network.pooling import Parsed
 from finetune.parser import Parser
-from finetune.pooling import Parsed
+from finetune.scoring.metrics import Parse, Scores, category_scores, scores
 from launch.digest import sha256_file
 from launch.progress import track
 from launch.settings import Settings
@@ -70,7 +70,7 @@ def parses(parser: Parser, split: Split, protocol: Protocol, batch: int = 128) -
     parser.eval()
     steps = track(split.in_order(batch), f"parsing {split.name}", split.steps(batch), "batch")
     with torch.inference_mode():
-        decided = [decide(parser(features), protocol) for features, _ in steps]
+        decided = [decide(parser(batch.features, batch.present), protocol) for batch in steps]
     parser.train(training)
     audio, visual = torch.cat(decided, dim=1).cpu().numpy().astype(np.bool_)
     return audio, visual

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from finetune.batches import load_splits
+from finetune.network.pooling import Parsed
 from finetune.parser import Parser
-from finetune.pooling import Parsed
-from finetune.protocol import Protocol, coverage, decide, judge, parses, table
+from finetune.scoring.protocol import Protocol, coverage, decide, judge, parses, table
 from launch.refusal import Refusal
 from shards.labels import Tables
 

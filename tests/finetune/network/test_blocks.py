@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from finetune.attention import Attention
-from finetune.blocks import Base, Block, Han, Projection
+from finetune.network.attention import Attention
+from finetune.network.blocks import Base, Block, Han, Projection
 
 SHAPE = (16, 1, 12, 0.0)
 """Width, heads, hidden width, dropout."""

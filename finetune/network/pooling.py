@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finetune.attention import Present
-from finetune.blocks import Streams
+from finetune.network.attention import Present
+from finetune.network.blocks import Streams
 
 EDGE = 1e-7
 """Pooled probabilities are clamped to [EDGE, 1 − EDGE]."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finetune.blocks import Streams
+from finetune.network.blocks import Streams
 
 
 class _Reverse(torch.autograd.Function):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from finetune.pooling import EDGE, Pooling
+from finetune.network.pooling import EDGE, Pooling
 
 
 def softmax(values: list[float]) -> list[float]:
