@@ -55,6 +55,7 @@ def test_a_feature_stored_as_float32_stays_it(corpus: Any) -> None:
 
 def test_every_video_comes_once_an_epoch_in_an_order_of_seed_and_epoch(corpus: Any) -> None:
     (split,) = load(corpus)
+
     def order(seed: int, epoch: int) -> list[int]:
         batches = list(split.shuffled(7, seed, epoch))
         assert [len(batch.labels) for batch in batches] == [7, 7, 7, 3]
