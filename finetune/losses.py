@@ -44,7 +44,7 @@ class Objective(nn.Module):
         guided = (audio + visual) / 2
         parts = {"loss": video + self.settings.lambda_g * guided, "video": video, "guided": guided}
         if self.discriminator is not None:
-            parts["adversarial"] = self.discriminator.loss(parsed.joint, alpha_at(progress))
+            parts["adversarial"] = self.discriminator.loss(parsed.joint, alpha_at(progress), parsed.present)
             parts["loss"] = parts["loss"] + self.settings.lambda_ad * parts["adversarial"]
         return parts
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from launch.refusal import Refusal
-from shards.schema import SECONDS
+from shards.schema import SECONDS, seconds_of
 from shards.tables import (
     CATEGORIES,
     Defects,
@@ -116,11 +116,14 @@ class Tables:
 
 
 def fill(spans: Mapping[str, Iterable[Span]], keys: Sequence[str]) -> Bool[np.ndarray, "video category second"]:
-    """Spans as a boolean parse of each key, overlaps joined; a key without spans is all False."""
+    """Spans as a boolean parse of each key, overlaps joined, cut to the seconds that the key says the video has.
+
+    A key without spans is all False.
+    """
     parse = np.zeros((len(keys), len(CATEGORIES), SECONDS), dtype=bool)
     for row, key in enumerate(keys):
         for category, onset, offset in spans.get(key, ()):
-            parse[row, category, onset:offset] = True
+            parse[row, category, onset : min(offset, seconds_of(key))] = True
     return parse
 
 

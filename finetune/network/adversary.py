@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from finetune.network.attention import Present
 from finetune.network.blocks import Streams
 
 
@@ -51,13 +52,14 @@ class Discriminator(nn.Module):
         """The logit of each snippet being audio."""
         return self.layers(features).squeeze(1)
 
-    def loss(self, joint: Streams, alpha: float) -> Tensor:
-        """L_ad (eq. 1, read as binary cross-entropy): mean over all snippets of both modalities.
+    def loss(self, joint: Streams, alpha: float, present: Present | None = None) -> Tensor:
+        """L_ad (eq. 1, read as binary cross-entropy): mean over all snippets of both modalities that exist.
 
         Descending it trains the discriminator; the reversal makes the same step ascend in the parser, which is the
         minus sign before λ_ad in eq. (2).
         """
-        features = reverse_gradient(F.relu(joint), alpha).flatten(0, 2)
-        is_audio = torch.zeros(len(features), device=features.device)
-        is_audio[: len(features) // 2] = 1.0
-        return F.binary_cross_entropy_with_logits(self(features), is_audio)
+        features = reverse_gradient(F.relu(joint), alpha)
+        features = features.flatten(1, 2) if present is None else features[:, present]
+        is_audio = torch.zeros(features.shape[:2], device=features.device)
+        is_audio[0] = 1.0
+        return F.binary_cross_entropy_with_logits(self(features.flatten(0, 1)), is_audio.flatten())

@@ -23,6 +23,8 @@ class Parsed:
     video: Float[Tensor, "video category"]
     joint: Streams
     """The joint features z before pooling: what the modality discriminator looks at."""
+    present: Present | None = None
+    """Which seconds exist; None where all do. What `seconds` and `joint` hold of the others means nothing."""
 
 
 class Pooling(nn.Module):
@@ -46,4 +48,4 @@ class Pooling(nn.Module):
         weighted = seconds * time.softmax(dim=2)
         each = weighted.sum(dim=2).clamp(EDGE, 1 - EDGE)
         video = (weighted * self.over_modality(joint).softmax(dim=0)).sum(dim=(0, 2)).clamp(EDGE, 1 - EDGE)
-        return Parsed(seconds, each[0], each[1], video, joint)
+        return Parsed(seconds, each[0], each[1], video, joint, present)
