@@ -97,7 +97,7 @@ class Split:
             features={feature: tensor.to(device) for feature, tensor in arrays.items()},
             labels=torch.from_numpy(tables.weak_matrix(keys)).float().to(device),
             truth=tables.truth(keys),
-            present=_present(keys, device),
+            present=present_seconds(keys, device),
             shards=shards,
             faults=faults,
         )
@@ -162,7 +162,7 @@ def load_splits(
             )
         found = traits(shards, features)
         expected = expected or found
-        _check_same(expected, found, shards)
+        check_same(expected, found, shards.location)
         splits.append(Split.load(name, shards, tables, features, missing, device))
         say(splits[-1].describe())
     return splits
@@ -177,18 +177,20 @@ def traits(shards: Shards, features: Sequence[str]) -> dict[str, Traits]:
     return {name: {"width": one.width, "variant": one.variant, "encoder": encoder} for name, one in described.items()}
 
 
-def _present(keys: Sequence[str], device: torch.device | None) -> Bool[Tensor, "video second"] | None:
+def present_seconds(keys: Sequence[str], device: torch.device | None) -> Bool[Tensor, "video second"] | None:
+    """Which seconds of these videos exist, by the times in their keys; None where every video has them all."""
     seconds = torch.tensor([seconds_of(key) for key in keys], device=device)
     every = torch.arange(SECONDS, device=device) < seconds[:, None]
     return None if every.all() else every
 
 
-def _check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], shards: Shards) -> None:
+def check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], place: str) -> None:
+    """Raises Refusal, naming the feature, the trait and the place, where what was found is not what was expected."""
     for name, traits_found in found.items():
         for trait, value in traits_found.items():
             if value != expected[name][trait]:
                 raise Refusal(
-                    f"A parser needs the same features throughout, but '{name}' in '{shards.location}' has the {trait} "
+                    f"A parser needs the same features throughout, but '{name}' in '{place}' has the {trait} "
                     f"{value!r} where its training had {expected[name][trait]!r}: give the shards of the same "
                     "extraction and encoder, or train a parser on these."
                 )

@@ -13,8 +13,11 @@ from launch.digest import sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
 
-RESULTS = {".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html"}
-"""The kinds of files that stages write; a folder that holds any other is never replaced."""
+RESULTS = (
+    *(".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html", ".eaf"),
+    *(".audio.txt", ".visual.txt", ".audio_visual.txt", "MODEL_CARD.md"),
+)
+"""How the names of files end that stages write; a folder that holds any other is never replaced."""
 
 
 @contextmanager
@@ -176,7 +179,7 @@ def _check_target(path: Path, replace: bool) -> None:
             f"An output folder must be new or empty, but '{path}' holds files: "
             "give another --out, or --replace True to let the new result take its place."
         )
-    foreign = next((file for file in path.rglob("*") if file.is_file() and file.suffix not in RESULTS), None)
+    foreign = next((file for file in path.rglob("*") if file.is_file() and not file.name.endswith(RESULTS)), None)
     if foreign or Path.cwd().is_relative_to(path.resolve()):
         found = f"holds '{foreign.relative_to(path)}'" if foreign else "is where this command runs"
         raise Refusal(
