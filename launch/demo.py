@@ -7,11 +7,7 @@ export → finetune → evaluate, on raw features and on the exported embeddings
 
 import json
 import os
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +17,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from launch.chain import run, words
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
@@ -125,22 +122,6 @@ def parse_and_score(row: Row, size: Size, out: Path, labels: Path) -> list[tuple
     train = [f"finetune/configs/{row.config}.toml", *inputs, *words(out=parser), *size.training, *named]
     score = [*words(parser=parser), *inputs, *words(out=out / "scores" / row.config), *named]
     return [("finetune", train), ("evaluate", score)]
-
-
-def words(**settings: object) -> list[str]:
-    """Settings as words of a command line: `--name value` each."""
-    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-
-
-def run(stage: str, arguments: Sequence[str]) -> None:
-    """Runs one stage as its own process, shown as the command it is; its failure ends the demo with its exit code."""
-    say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
-    start = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "launch", stage, *arguments], check=False).returncode
-    if code:
-        say(f"The stage '{stage}' ended with exit code {code}; what it said above is the reason.")
-        raise SystemExit(code)
-    say(f"({stage}: {time.monotonic() - start:.0f} s)")
 
 
 def show(out: Path, size: str, real: bool) -> None:

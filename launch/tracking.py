@@ -31,12 +31,17 @@ for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ.setdefault(_switch, "true")
 
 
+PARENT = "mlflow.parentRunId"
+"""The tag by which MLflow shows a run inside another."""
+
+
 class Tracking(Settings):
     """Where runs are recorded."""
 
     root: Path = Field(Path("runs"), description="folder of the MLflow store (mlflow.db) and its artifacts")
     experiment: str = Field("soundsight", description="MLflow experiment that holds the run")
     name: str = Field("", description="what the run is called after its stage, such as a config's name")
+    parent: str = Field("", description="id of the MLflow run that this one is part of; empty: it stands alone")
 
     @property
     def uri(self) -> str:
@@ -105,6 +110,8 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
     client, experiment = _open(tracking)
     goes_on = _goes_on(client, resume, tracking)
     run_id = resume if goes_on else _create(client, experiment, tracking, stage)
+    if tracking.parent:  # also of one that goes on: what it is part of may have begun anew
+        client.set_tag(run_id, PARENT, tracking.parent)
     if roster := Roster.of_environment():
         roster.note_run(tracking.uri, run_id)
     status = "FAILED"

@@ -116,6 +116,20 @@ def test_a_resumed_run_goes_on_in_the_same_run_and_ends_with_its_own_status(trac
     assert json.loads(Path(path).read_text())["name"] == "renamed"
 
 
+def test_a_run_that_is_part_of_another_is_found_by_it_also_when_it_goes_on(tracking: Tracking) -> None:
+    with run(tracking, "reproduce", Config()) as first, run(tracking, "reproduce", Config()) as second:
+        with run(tracking.model_copy(update={"parent": first.run_id}), "finetune", Config()) as record:
+            pass
+        with run(tracking.model_copy(update={"parent": second.run_id}), "finetune", Config(), resume=record.run_id):
+            pass
+    client = MlflowClient(tracking.uri)
+    experiment = client.get_run(record.run_id).info.experiment_id
+    for parent, parts in ((first, []), (second, [record.run_id])):
+        found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+        assert [each.info.run_id for each in found] == parts
+    assert "mlflow.parentRunId" not in client.get_run(first.run_id).data.tags
+
+
 @pytest.mark.parametrize("deleted", [True, False])
 def test_a_run_that_the_store_lost_is_replaced_and_a_sentence_says_so(
     tracking: Tracking, deleted: bool, capsys: pytest.CaptureFixture[str]

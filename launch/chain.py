@@ -1,0 +1,51 @@
+"""Stages one after the other, each its own process and the very command that a user would type."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from launch.progress import say
+
+PATIENCE = 60.0
+"""Seconds that a stage gets to write down where it is, once the command that started it is to end."""
+
+
+def words(**settings: object) -> list[str]:
+    """Settings as words of a command line: `--name value` each."""
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+def run(stage: str, arguments: Sequence[str]) -> float:
+    """The seconds that one stage took as its own process, shown as the command it is.
+
+    Its failure ends this process with its exit code. Whatever ends this process asks the stage to stop, and waits.
+    """
+    say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
+    start = time.monotonic()
+    with subprocess.Popen([sys.executable, "-m", "launch", stage, *arguments]) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+    if code:
+        say(f"The stage '{stage}' ended with exit code {code}; what it said above is the reason.")
+        raise SystemExit(code if code > 0 else 128 - code)
+    seconds = time.monotonic() - start
+    say(f"({stage}: {seconds:.0f} s)")
+    return seconds
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Asks a process to stop; ends it where it does not, or where this process is asked again."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except BaseException:
+        process.kill()
+        raise
