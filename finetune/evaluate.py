@@ -1,7 +1,8 @@
 """python -m launch evaluate --parser runs/han --shards DIR --tables DIR --out DIR
 
-Scores a saved parser on a split. Prints the ten F-scores with the protocol they were made by, and writes
-`scores.json`, `categories.csv` (segment F1 of each category) and `categories.png` into `--out`.
+Scores a saved parser on a split. Prints the ten F-scores, and beside them what is only heard and only seen, with the
+protocol they were made by, and writes `scores.json`, `categories.csv` (segment F1 of each category) and
+`categories.png` into `--out`.
 """
 
 import csv
@@ -20,6 +21,7 @@ from finetune.scoring.protocol import (
     Protocol,
     conditions,
     describe,
+    in_short,
     judge,
     table,
     table_digests,
@@ -71,12 +73,13 @@ def main(config: Config) -> None:
         record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
         record.skipped(0, split.faults)
         judgement = judge(parser, split, config.protocol, config.batch)
-        protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables))
+        fitted = parser.trained_on.get("thresholds")
+        protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables), fitted)
         write(folder, judgement, protocol, config)
         record.metrics(0, judgement.flat(config.split))
         for path in sorted(folder.iterdir()):
             record.artifact(path)
-    say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores)}")
+    say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores, judgement.exclusive)}")
     say(conditions(protocol))
     say(f"Wrote scores.json, categories.csv and categories.png into '{config.out}'.")
 
@@ -106,6 +109,6 @@ def write(folder: Path, judgement: Judgement, protocol: Mapping[str, Any], confi
         rows.writerow(("category", *judgement.categories))
         for row in zip(CATEGORIES, *judgement.categories.values(), strict=True):
             rows.writerow(["" if cell is None else cell for cell in row])
-    title = f"{config.parser.name} on {judgement.videos:,} {config.split} videos, gate {config.protocol.gate}"
+    title = f"{config.parser.name} on {judgement.videos:,} {config.split} videos, {in_short(protocol)}"
     figure = category_figure({config.parser.name: judgement.categories}, title)
     figure.savefig(folder / "categories.png", dpi=150)

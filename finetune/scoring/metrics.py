@@ -1,4 +1,4 @@
-"""The ten F-scores of audio-visual video parsing, exactly, over all videos at once; pure numpy.
+"""The F-scores of audio-visual video parsing, exactly, over all videos at once; pure numpy.
 
 Definitions (Tian et al., ECCV 2020, and its evaluation):
 
@@ -11,6 +11,9 @@ Definitions (Tian et al., ECCV 2020, and its evaluation):
 - audio-visual truth and predictions are the seconds that are positive in both modalities.
 - *type_at_av*: the mean of the audio, the visual and the audio-visual score.
 - *event_at_av*: the audio and the visual counts of a category are added before F is taken.
+
+Beside the ten (Sardari et al., CoLeaF, ECCV 2024, A_o and V_o): *audible_only* and *visible_only* take the seconds that
+are positive in one modality and not in the other, in truth and prediction alike, and score them by the same F.
 """
 
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ Parse = Bool[np.ndarray, "video category second"]
 Scores = dict[str, dict[str, float]]
 LEVELS = ("segment", "event")
 KINDS = ("audio", "visual", "audio_visual", "type_at_av", "event_at_av")
+EXCLUSIVE = ("audible_only", "visible_only")
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,25 @@ def scores(predicted_audio: Parse, predicted_visual: Parse, true_audio: Parse, t
         "audio_visual": (predicted_audio & predicted_visual, true_audio & true_visual),
     }
     found: Scores = {}
-    for level, count in (("segment", segment_counts), ("event", event_counts)):
+    for level, count in COUNTS.items():
         counts = {kind: count(predicted, true) for kind, (predicted, true) in pairs.items()}
         kinds = {kind: f_score(each) for kind, each in counts.items()}
         kinds["type_at_av"] = sum(kinds.values()) / 3
         kinds["event_at_av"] = f_score(counts["audio"] + counts["visual"])
         found[level] = {kind: 100 * value for kind, value in kinds.items()}
     return found
+
+
+def exclusive_scores(predicted_audio: Parse, predicted_visual: Parse, true_audio: Parse, true_visual: Parse) -> Scores:
+    """What is only heard and what is only seen, in percent: level → kind (`EXCLUSIVE`) → score; refuses as `scores`."""
+    _check((predicted_audio, predicted_visual, true_audio, true_visual))
+    pairs = {
+        "audible_only": (predicted_audio & ~predicted_visual, true_audio & ~true_visual),
+        "visible_only": (predicted_visual & ~predicted_audio, true_visual & ~true_audio),
+    }
+    return {
+        level: {kind: 100 * f_score(count(*pair)) for kind, pair in pairs.items()} for level, count in COUNTS.items()
+    }
 
 
 def segment_counts(predicted: Parse, true: Parse) -> Counts:
@@ -78,6 +94,9 @@ def event_counts(predicted: Parse, true: Parse) -> Counts:
     meets = predicted & true & (second == np.maximum(first, true_first))
     hits = (meets & (2 * shared >= joined)).sum(axis=2)
     return Counts(hits, events(predicted) - hits, events(true) - hits)
+
+
+COUNTS = dict(zip(LEVELS, (segment_counts, event_counts), strict=True))
 
 
 def runs(
@@ -111,8 +130,9 @@ def category_scores(predicted: Parse, true: Parse) -> list[float | None]:
     """Segment F of each category in percent, its counts added over all videos; None where it is never seen at all.
 
     The paper draws category-wise scores without defining them: adding the counts first keeps rare categories from
-    being 1.0 or 0.0 by the accident of one video.
+    being 1.0 or 0.0 by the accident of one video. Refuses as `scores`.
     """
+    _check((predicted, true))
     counts = segment_counts(predicted, true)
     hits, false, missed = counts.hits.sum(axis=0), counts.false.sum(axis=0), counts.missed.sum(axis=0)
     total = 2 * hits + false + missed
@@ -125,7 +145,7 @@ def _check(parses: tuple[Parse, ...]) -> None:
         types = [str(parse.dtype) for parse in parses]
         raise Refusal(
             "Predicted and true parses must be boolean and of one shape (video, category, second), "
-            f"but the shapes are {shapes} of {types}: build all four from the same list of videos."
+            f"but the shapes are {shapes} of {types}: build all from the same list of videos."
         )
     if not shapes[0][0]:
         raise Refusal("Scores need at least one video, but the parses hold none: check the split and its tables.")
