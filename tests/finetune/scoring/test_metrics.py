@@ -1,8 +1,8 @@
-"""The ten scores: golden values on the real tables, every rule on small parses, and a plain slow definition."""
+"""The scores: perfect, empty and malformed parses, every rule on small ones, and a plain slow definition."""
 
-import time
+from collections.abc import Callable
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from finetune.scoring.metrics import KINDS, LEVELS, category_scores, event_counts, scores
+from finetune.scoring.metrics import (
+    EXCLUSIVE,
+    KINDS,
+    LEVELS,
+    category_scores,
+    event_counts,
+    events,
+    exclusive_scores,
+    f_score,
+    runs,
+    scores,
+    segment_counts,
+)
 from launch.refusal import Refusal
-from shards.labels import Tables
-
-NOTHING = {"segment": (0.50, 10.08, 14.50, 8.36, 0.00), "event": (0.50, 10.08, 14.50, 8.36, 0.00)}
-WEAK_EVERYWHERE = {
-    "test": {"segment": (76.12, 60.35, 52.61, 63.03, 71.73), "event": (63.03, 55.75, 44.69, 54.49, 61.60)},
-    "validation": {"segment": (77.07, 58.65, 52.07, 62.60, 71.53)},
-}
 
 
 def parse(*videos: tuple[str, ...] | str) -> np.ndarray:
@@ -30,41 +35,16 @@ def rounded(found: dict[str, float]) -> tuple[float, ...]:
     return tuple(round(found[kind], 2) for kind in KINDS)
 
 
-# Golden values -------------------------------------------------------------------------------------------------
-
-
-def test_nothing_predicted_scores_its_golden_values_on_the_real_test_tables(llp: Path) -> None:
-    tables = Tables.load(llp)
-    audio, visual = tables.truth(tables.keys("test"))
-    found = scores(np.zeros_like(audio), np.zeros_like(visual), audio, visual)
-    assert {level: rounded(found[level]) for level in LEVELS} == NOTHING
-
-
-@pytest.mark.parametrize("split", WEAK_EVERYWHERE)
-def test_true_weak_labels_everywhere_score_their_golden_values(llp: Path, split: str) -> None:
-    tables = Tables.load(llp)
-    keys = tables.keys(split)
-    everywhere = np.repeat(tables.weak_matrix(keys)[:, :, None], 10, axis=2)
-    found = scores(everywhere, everywhere, *tables.truth(keys))
-    for level, golden in WEAK_EVERYWHERE[split].items():
-        assert rounded(found[level]) == golden
-
-
-def test_the_truth_itself_scores_one_hundred_on_the_real_tables_in_well_under_a_second(llp: Path) -> None:
-    tables = Tables.load(llp)
-    truth = tables.truth(tables.keys("test"))
-    start = time.process_time()
-    found = scores(*truth, *truth)
-    assert time.process_time() - start < 1
-    assert {value for kinds in found.values() for value in kinds.values()} == {100.0}
-
-
 # Perfect, empty, malformed -------------------------------------------------------------------------------------
 
 
 def test_a_perfect_parse_scores_one_hundred_in_all_ten() -> None:
     audio, visual = parse(("XX..", "...X"), ("....", ".XX.")), parse((".XX.", "...."), ("....", ".X.."))
     assert all(value == 100 for kinds in scores(audio, visual, audio, visual).values() for value in kinds.values())
+    only = exclusive_scores(audio, visual, audio, visual)
+    assert {level: list(kinds) for level, kinds in only.items()} == {level: list(EXCLUSIVE) for level in LEVELS}
+    assert all(value == 100 for kinds in only.values() for value in kinds.values())
+    assert category_scores(audio, audio) == [100, 100]
 
 
 def test_a_video_without_any_category_counts_as_one() -> None:
@@ -72,16 +52,27 @@ def test_a_video_without_any_category_counts_as_one() -> None:
     assert rounded(scores(nothing, nothing, nothing, nothing)["segment"]) == (100, 100, 100, 100, 100)
     one = parse("....", "XX..")
     assert scores(np.zeros_like(one), one, one, one)["segment"]["audio"] == 50
+    assert set(exclusive_scores(nothing, nothing, nothing, nothing)["event"].values()) == {100}
+    assert exclusive_scores(nothing[:, :1], nothing[:, :1], one[1:], one[:1])["segment"] == {
+        "audible_only": 0,
+        "visible_only": 100,
+    }
+    assert category_scores(nothing, nothing) == [None, None]
+    assert f_score(segment_counts(nothing, nothing)) == f_score(event_counts(nothing, nothing)) == 1
 
 
-def test_parses_of_different_shapes_or_types_and_no_videos_are_refused() -> None:
+@pytest.mark.parametrize(("score", "count"), [(scores, 4), (exclusive_scores, 4), (category_scores, 2)])
+def test_parses_of_different_shapes_or_types_and_no_videos_are_refused(score: Callable[..., Any], count: int) -> None:
     good = parse("XX..")
+    others = [good] * (count - 1)
     with pytest.raises(Refusal, match=r"one shape .* \(1, 1, 3\)"):
-        scores(good, good, good, good[..., :3])
+        score(*others, good[..., :3])
     with pytest.raises(Refusal, match="int64"):
-        scores(good.astype(np.int64), good, good, good)
+        score(good.astype(np.int64), *others)
+    with pytest.raises(Refusal, match="of one shape"):
+        score(*[good[0]] * count)
     with pytest.raises(Refusal, match="at least one video"):
-        scores(*[good[:0]] * 4)
+        score(*[good[:0]] * count)
 
 
 # Every rule ----------------------------------------------------------------------------------------------------
@@ -131,6 +122,13 @@ def test_event_at_av_is_a_mean_over_the_categories_of_either_modality() -> None:
     audio, visual = parse(("XX..", "....")), parse(("....", "...."))
     found = scores(audio, visual, audio, parse(("....", ".X..")))["segment"]
     assert found["event_at_av"] == 50
+
+
+def test_only_heard_means_heard_and_not_seen_in_the_same_second_in_truth_and_prediction_alike() -> None:
+    audio, visual = parse("XXXX......"), parse("..XXXX....")
+    found = exclusive_scores(audio, visual, audio, parse(".........."))["segment"]
+    assert found["audible_only"] == pytest.approx(100 * 4 / 6)  # predicted only heard in 0 and 1, true in 0 to 3
+    assert found["visible_only"] == 0  # predicted only seen in 4 and 5, true nowhere
 
 
 def test_category_scores_add_the_counts_of_all_videos_and_know_absence() -> None:
@@ -192,6 +190,17 @@ def slow_scores(audio: np.ndarray, visual: np.ndarray, true_audio: np.ndarray, t
     return found
 
 
+def test_runs_and_events_equal_the_plain_definition_for_every_six_seconds() -> None:
+    patterns = np.array(list(product((False, True), repeat=6)))[:, None]
+    first, last = runs(patterns)
+    for row, pattern in enumerate(patterns[:, 0]):
+        expected = slow_events(pattern)
+        assert events(patterns)[row, 0] == len(expected)
+        for start, stop in expected:
+            assert (first[row, 0, start:stop] == start).all()
+            assert (last[row, 0, start:stop] == stop - 1).all()
+
+
 def four_parses(videos: int, categories: int, seconds: int) -> st.SearchStrategy[np.ndarray]:
     return arrays(np.bool_, (4, videos, categories, seconds))
 
@@ -200,8 +209,24 @@ def four_parses(videos: int, categories: int, seconds: int) -> st.SearchStrategy
 @given(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 10)).flatmap(lambda n: four_parses(*n)))
 def test_the_scores_equal_the_plain_definition(four: np.ndarray) -> None:
     found, slow = scores(*four), slow_scores(*four)
+    audio, visual, true_audio, true_visual = four
+    heard = slow_scores(audio & ~visual, audio, true_audio & ~true_visual, true_audio)
+    seen = slow_scores(audio, visual & ~audio, true_audio, true_visual & ~true_audio)
+    only = exclusive_scores(*four)
     for level in LEVELS:
         assert found[level] == pytest.approx(slow[level], abs=1e-9)
+        assert only[level]["audible_only"] == pytest.approx(heard[level]["audio"], abs=1e-9)
+        assert only[level]["visible_only"] == pytest.approx(seen[level]["visual"], abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(four_parses(3, 2, 6))
+def test_category_scores_equal_the_plain_definition(four: np.ndarray) -> None:
+    predicted, true = four[:2]
+    for category, found in enumerate(category_scores(predicted, true)):
+        each = [slow_counts(p[category], t[category], "segment") for p, t in zip(predicted, true, strict=True)]
+        tp, fp, fn = map(sum, zip(*each, strict=True))
+        assert found == (pytest.approx(200 * tp / (2 * tp + fp + fn)) if tp + fp + fn else None)
 
 
 def test_event_counts_equal_the_plain_definition_for_every_couple_of_six_seconds() -> None:

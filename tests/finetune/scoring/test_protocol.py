@@ -1,52 +1,15 @@
-"""From probabilities to a parse by each gate, and the same judgement for every batch size."""
+"""The judgement is the same for every batch size and for a video cut to its length; its conditions are told."""
 
 import re
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor
 
 from finetune.batches import load_splits
-from finetune.network.pooling import Parsed
 from finetune.parser import Parser
-from finetune.scoring.protocol import Protocol, coverage, decide, judge, parses, table
-from launch.refusal import Refusal
+from finetune.scoring.protocol import Protocol, coverage, judge, parses, table
 from shards.labels import Tables
-
-
-def parsed(video: list[float], audio: list[float], visual: list[float]) -> Parsed:
-    """One video of two seconds and three categories; every second is positive in category 0 and 1, audio only in 2."""
-    seconds = torch.tensor([[[[0.5, 0.9, 0.6], [0.5, 0.9, 0.4]]], [[[0.5, 0.9, 0.4], [0.5, 0.9, 0.4]]]])
-    rows: list[Tensor] = [torch.tensor([values]) for values in (audio, visual, video)]
-    return Parsed(seconds, *rows, torch.zeros(2, 1, 2, 4))
-
-
-def test_the_threshold_itself_is_positive_in_seconds_and_in_the_gate() -> None:
-    found = decide(parsed([0.5, 0.49, 1.0], [0, 0, 0], [0, 0, 0]), Protocol())
-    assert found.shape == (2, 1, 3, 2)
-    assert found[:, 0].tolist() == [
-        [[True, True], [False] * 2, [True, False]],
-        [[True, True], [False] * 2, [False] * 2],
-    ]
-
-
-def test_each_gate_asks_its_own_video_level_probability() -> None:
-    example = parsed([0, 1, 0], [1, 0, 0], [0, 0, 0])
-    positive = {
-        gate: decide(example, Protocol(gate=gate))[:, 0, :2, 0].tolist() for gate in ("global", "per_modality", "none")
-    }
-    assert positive == {
-        "global": [[False, True], [False, True]],
-        "per_modality": [[True, False], [False, False]],
-        "none": [[True, True], [True, True]],
-    }
-
-
-def test_a_threshold_outside_zero_to_one_is_refused() -> None:
-    with pytest.raises(Refusal, match="threshold"):
-        Protocol(threshold=50)
 
 
 def test_the_judgement_does_not_depend_on_the_batch(corpus: Any) -> None:
