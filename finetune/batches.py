@@ -114,14 +114,16 @@ class Split:
         """The whole split in table order, `size` videos at a time."""
         return map(self.batch, torch.arange(len(self), device=self.labels.device).split(size))
 
-    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """The whole split once, in an order that is a function of (seed, epoch); the last batch may be short.
+    def shuffled(self, size: int, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The whole split once, in an order that is a function of (seed, epoch), from the batch `first` on.
+
+        The last batch may be short.
 
         numpy may change what a generator draws from one version to the next, and the order with it: the same seed
         gives the same parser under the versions that `constraints.txt` pins.
         """
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
-        return (self.batch(part.to(self.labels.device)) for part in order.split(size))
+        return (self.batch(part.to(self.labels.device)) for part in order.split(size)[first:])
 
     def steps(self, size: int) -> int:
         """How many batches an epoch has."""

@@ -45,7 +45,7 @@ def whole_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     place; then the old one is moved aside first, deleted last, and put back if anything comes in between. What does
     not look like a stage's result is never replaced.
     """
-    _check_target(path, replace)
+    check_target(path, replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -68,27 +68,30 @@ class Unfinished:
 
 
 @contextmanager
-def resumable_folder(path: Path, plan: Mapping[str, str], replace: bool = False) -> Iterator[Unfinished]:
+def resumable_folder(
+    path: Path, plan: Mapping[str, str], replace: bool = False, start_over: bool = True
+) -> Iterator[Unfinished]:
     """A folder that a later start goes on with; renamed onto `path` at a clean end, as `whole_folder` does.
 
     Until then it lies in `.<name>.part` beside `path`, which stays there after an exception or a kill if there are
     notes in it. `plan` says in named parts what the folder will hold: a start with an equal plan finds the files of
     the one before, half-written ones too, so it checks them by its notes; a start with another says what changed and
-    begins anew. Raises Refusal while another process makes the same folder, and for what `whole_folder` refuses.
+    begins anew, unless `start_over` is False: then it is refused. Raises Refusal also while another process makes the
+    same folder, and for what `whole_folder` refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.absolute().parent / f".{path.name}.part"
     old = part / "old"
-    _check_target(path, replace)
+    check_target(path, replace)
     with _locked(part):
         try:
             if old.exists() and not path.exists():  # killed between the two renames
                 os.replace(old, path)
             shutil.rmtree(old, ignore_errors=True)
-            _check_target(path, replace)
-            unfinished = _unfinished(part, plan)
+            check_target(path, replace)
+            unfinished = _unfinished(part, plan, start_over)
             yield unfinished
-            _check_target(path, replace)
+            check_target(path, replace)
             _into_place(unfinished.result, path, old)
             shutil.rmtree(part, ignore_errors=True)
         finally:
@@ -131,12 +134,18 @@ def _lock(file: Path) -> int | None:
     return None
 
 
-def _unfinished(part: Path, plan: Mapping[str, str]) -> Unfinished:
+def _unfinished(part: Path, plan: Mapping[str, str], start_over: bool) -> Unfinished:
     """The folders of this plan. Its digest is in their path, so a lost process of another plan cannot write there."""
     work = part / sha256_json(dict(plan))[:16]
     for other in part.glob("*/"):
         if other != work:
-            say(f"Starting over: '{part}' holds the beginnings of {_difference(other / 'plan.json', plan)}.")
+            found = _difference(other / "plan.json", plan)
+            if not start_over and any(other.glob("notes/*")):
+                raise Refusal(
+                    f"A result must be finished as it was begun, but '{part}' holds the beginnings of {found}: "
+                    "restore it, give another --out, or start over with --replace True."
+                )
+            say(f"Starting over: '{part}' holds the beginnings of {found}.")
             shutil.rmtree(other)
     unfinished = Unfinished(work / "result", work / "notes")
     unfinished.result.mkdir(parents=True, exist_ok=True)
@@ -169,7 +178,8 @@ def _into_place(temporary: Path, path: Path, old: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_target(path: Path, replace: bool) -> None:
+def check_target(path: Path, replace: bool) -> None:
+    """Raises Refusal where a result could not take its place at `path`, so that a stage can say so at its start."""
     if path.exists() and not path.is_dir():
         raise Refusal(f"An output folder must not be a file, but '{path}' is one: give another --out.")
     if not path.is_dir() or not any(path.iterdir()):

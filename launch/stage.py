@@ -49,7 +49,7 @@ _LIST = (
     ),
     Stage("export", "pretrain.export", "encoder, shards → shards of embeddings"),
     Stage("probe", "pretrain.probe", "encoder, labelled shards → linear probes and retrieval by labels"),
-    Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser"),
+    Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser", resumes=True, stops=True),
     Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
 )

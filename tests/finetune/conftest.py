@@ -2,11 +2,9 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from finetune import evaluate, train
+from finetune.course import Training
 from finetune.parser import ParserSettings
+from launch import atomic
 from launch.tracking import Tracking
 from shards.labels import CATEGORIES, Span, Tables
 from shards.schema import Feature, Video
@@ -51,7 +51,7 @@ class Corpus:
 
     def training(self, out: str = "parser", **values: Any) -> train.Config:
         """Settings that train a small parser on it for two epochs."""
-        recipe = train.Training(epochs=2, batch=8, record_every=2, learning_rate=3e-3)
+        recipe = Training(epochs=2, batch=8, record_every=2, learning_rate=3e-3)
         given = {"parser": SMALL, "training": recipe, "shards": self.shards, "tables": self.tables} | values
         return train.Config(out=self.work / out, tracking=self.tracking, **given)
 
@@ -137,11 +137,7 @@ def corpus(tmp_path: Path, store: Path) -> Corpus:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every stage of the parser fail where its finished folder is to be brought into its place."""
 
-    @contextmanager
-    def failing(path: Path, replace: bool = False) -> Iterator[Path]:
-        with TemporaryDirectory(dir=path.parent) as folder:
-            yield Path(folder)
+    def failing(temporary: Path, path: Path, old: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(train, "whole_folder", failing)
-    monkeypatch.setattr(evaluate, "whole_folder", failing)
+    monkeypatch.setattr(atomic, "_into_place", failing)

@@ -9,27 +9,18 @@ import torch
 from safetensors.torch import load_file
 
 from finetune import train
-from finetune.batches import load_splits
+from finetune.course import Training
 from finetune.parser import Parser
 from finetune.scoring.metrics import KINDS, LEVELS
-from finetune.scoring.protocol import Judgement
 from launch.digest import sha256_file
 from launch.refusal import Refusal
-from launch.tracking import Record
-from shards.labels import Tables
 from shards.read import ReadSettings, Shards
 
-CPU = torch.device("cpu")
 FULL = {"adversarial": True, "skip": True, "gcaa": True}
 
 
 def option(corpus: Any, **values: Any) -> Any:
     return corpus.parser.model_copy(update=values)
-
-
-def splits(corpus: Any) -> list[Any]:
-    tables = Tables.load(corpus.tables)
-    return load_splits(corpus.shards, tables, ("train", "validation"), corpus.parser.features, "refuse", CPU)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -85,54 +76,8 @@ def test_skipped_videos_of_both_splits_are_counted_and_listed_in_the_run(corpus:
     assert all(any(key in line for line in corpus.skipped()) for key in bad)
 
 
-def test_training_learns_the_training_videos(corpus: Any) -> None:
-    loaded = splits(corpus)
-    recipe = train.Training(epochs=100, batch=8, learning_rate=5e-3, decay_every=100)
-    trainer = train.Trainer.new(corpus.training(training=recipe), loaded[0], CPU)
-    means = [train.run_epoch(trainer, loaded[0], epoch, Record(None)) for epoch in range(1, 101)]
-    assert means[-1]["video"] < 0.3 * means[0]["video"]
-    assert trainer.step == trainer.steps == 300
-    trainer.parser.eval()
-    batch = next(loaded[0].in_order(24))
-    found = trainer.parser(batch.features).video > 0.5
-    assert (found == batch.labels.bool()).float().mean() > 0.97
-
-
-def test_the_discriminator_is_trained_along_and_not_saved(corpus: Any) -> None:
-    loaded = splits(corpus)
-    config = corpus.training(parser=option(corpus, **FULL))
-    trainer = train.Trainer.new(config, loaded[0], CPU)
-    before = [parameter.detach().clone() for parameter in trainer.objective.parameters()]
-    train.run_epoch(trainer, loaded[0], 1, Record(None))
-    after = list(trainer.objective.parameters())
-    assert before
-    assert any(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
-    train.main(config)
-    assert not any("discriminator" in name for name in weights(config.out))
-
-
-def test_the_learning_rate_falls_by_its_factor_every_few_epochs(corpus: Any) -> None:
-    loaded = splits(corpus)
-    recipe = train.Training(epochs=5, batch=24, learning_rate=0.1, decay=0.5, decay_every=2)
-    trainer, rates = train.Trainer.new(corpus.training(training=recipe), loaded[0], CPU), []
-    for epoch in range(1, 6):
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
-        train.run_epoch(trainer, loaded[0], epoch, Record(None))
-    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
-
-
-def test_the_first_of_the_best_epochs_is_kept() -> None:
-    best, parser = None, torch.nn.Linear(1, 1)
-    for epoch, score in enumerate((3.0, 5.0, 5.0, 4.0), start=1):
-        with torch.no_grad():
-            parser.weight.fill_(epoch)
-        best = train.better(best, epoch, Judgement({"segment": {"type_at_av": score}}, {}, 1), parser)
-    assert best is not None
-    assert (best.epoch, best.type_at_av, best.weights["weight"].item()) == (2, 5.0, 2.0)
-
-
 def test_a_loss_that_is_not_a_number_stops_with_a_sentence_and_leaves_nothing(corpus: Any) -> None:
-    recipe = train.Training(epochs=2, batch=8, learning_rate=1e30, record_every=1)
+    recipe = Training(epochs=2, batch=8, learning_rate=1e30, record_every=1)
     config = corpus.training(training=recipe)
     with pytest.raises(Refusal, match=r"must stay a finite number.*epoch 1.*learning_rate"):
         train.main(config)

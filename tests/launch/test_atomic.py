@@ -134,6 +134,22 @@ def test_another_plan_starts_over_and_says_what_changed(tmp_path: Path, capsys: 
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
+def test_what_was_begun_by_another_plan_can_be_kept_by_a_refusal_that_says_what_changed(tmp_path: Path) -> None:
+    _leave_half(tmp_path / "folder", {"width": "1", "height": "2"})
+    kept = pytest.raises(Refusal, match=r"holds the beginnings of one with another width: restore it.*--replace True")
+    with kept, resumable_folder(tmp_path / "folder", {"width": "2", "height": "2"}, start_over=False):
+        pytest.fail("it was begun")
+    with resumable_folder(tmp_path / "folder", {"width": "1", "height": "2"}, start_over=False) as unfinished:
+        assert (unfinished.notes / "first").read_text() == "half"
+
+
+def test_another_plan_that_has_noted_nothing_is_no_loss(tmp_path: Path) -> None:
+    (tmp_path / ".folder.part" / "killed" / "notes").mkdir(parents=True)
+    with resumable_folder(tmp_path / "folder", {"width": "2"}, start_over=False) as unfinished:
+        (unfinished.result / "new.json").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_plan_that_cannot_be_read_starts_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _leave_half(tmp_path / "folder", {"width": "1"})
     next(tmp_path.glob(".folder.part/*/plan.json")).write_text("{")
