@@ -51,6 +51,7 @@ _LIST = (
     Stage("probe", "pretrain.probe", "encoder, labelled shards → linear probes and retrieval by labels"),
     Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser", resumes=True, stops=True),
     Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),
+    Stage("predict", "finetune.predict", "parser, shards or feature files → parses: JSON, label files, timelines"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}

@@ -1,0 +1,85 @@
+"""The timeline of one video: who is heard, who is seen, and what is both at once, beside the truth when it is known."""
+
+from collections.abc import Sequence
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from finetune.parses.events import LANES, Event, VideoParse, in_lane
+from shards.labels import CATEGORIES
+
+_TWENTY = colormaps["tab20"](range(20))
+_SHADES = [tuple(shade) for shade in (*_TWENTY[::2], *_TWENTY[1::2], *colormaps["Set2"](range(5)))]
+COLOURS = dict(zip(CATEGORIES, _SHADES, strict=True))
+"""Each category's colour, the same in every picture."""
+HEIGHT = 0.38
+"""Of a bar, in rows."""
+
+
+def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None) -> Figure:
+    """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
+
+    A predicted bar is full and carries its confidence; the true one, where truth is known, is hatched below it. A lane
+    in which nothing happens says so.
+    """
+    rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
+    heights = [max(1, len(each)) for each in rows]
+    figure = Figure(figsize=(9, 1.9 + 0.42 * sum(heights)), layout="constrained")
+    figure.suptitle(parse.key, fontsize=11).set_parse_math(False)  # a key may hold dollar signs
+    panels = figure.subplots(len(LANES), 1, sharex=True, height_ratios=heights)
+    for panel, lane, names in zip(panels, LANES, rows, strict=True):
+        _lane(panel, lane.replace("_", "-"), names)
+        for event in in_lane(parse.events, lane):
+            _predicted(panel, event, names, 0.0 if truth is None else -HEIGHT / 2)
+        for event in in_lane(truth or (), lane):
+            _true(panel, event, names)
+        panel.set_xlim(0, parse.seconds)
+    panels[-1].set_xticks(range(parse.seconds + 1))
+    panels[-1].set_xlabel("second")
+    _legend(figure, [name for name in CATEGORIES if any(name in each for each in rows)], truth is not None)
+    return figure
+
+
+def _rows(events: Sequence[Event]) -> list[str]:
+    """The categories of a lane, the earliest first."""
+    onsets = dict[str, int]()
+    for event in events:
+        onsets[event.category] = min(event.onset, onsets.get(event.category, event.onset))
+    return sorted(onsets, key=lambda name: (onsets[name], name))
+
+
+def _lane(panel: Axes, title: str, names: Sequence[str]) -> None:
+    panel.set_title(title, loc="left", fontsize=9, fontweight="bold")
+    panel.set_ylim(max(1, len(names)) - 0.5, -0.5)
+    panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
+    panel.grid(axis="x", alpha=0.3)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    if not names:
+        panel.text(0.5, 0.5, "no event", transform=panel.transAxes, ha="center", va="center", color="gray", fontsize=8)
+
+
+def _predicted(panel: Axes, event: Event, names: Sequence[str], shift: float) -> None:
+    row, length = names.index(event.category) + shift, event.offset - event.onset
+    panel.barh(row, length, HEIGHT, left=event.onset, color=COLOURS[event.category], edgecolor="black", linewidth=0.6)
+    number = f"{event.confidence:.2f}"
+    panel.text(event.onset + length / 2, row, number, ha="center", va="center", fontsize=7, bbox=_PAPER)
+
+
+_PAPER = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+
+
+def _true(panel: Axes, event: Event, names: Sequence[str]) -> None:
+    row, length = names.index(event.category) + HEIGHT / 2, event.offset - event.onset
+    colour = COLOURS[event.category]
+    panel.barh(row, length, HEIGHT, left=event.onset, facecolor="white", edgecolor=colour, hatch="////", linewidth=1.0)
+
+
+def _legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
+    """A key to the colours, and to the two kinds of bars."""
+    kinds = [Patch(facecolor="lightgray", edgecolor="black", linewidth=0.6, label="predicted, with its confidence")]
+    kinds += [Patch(facecolor="white", edgecolor="gray", hatch="////", label="true")] if with_truth else []
+    colours = [Patch(facecolor=COLOURS[name], label=name.replace("_", " ")) for name in names]
+    figure.legend(handles=[*kinds, *colours], loc="outside lower center", ncols=4, fontsize=8, frameon=False)

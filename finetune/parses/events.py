@@ -1,0 +1,115 @@
+"""From probabilities to the events of a video: what happens, when, in which modality, and how sure the parser is.
+
+The one way from a batch of features to parses in words, for files (`predict`) and for requests (`finetune.served`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from finetune.batches import present_seconds
+from finetune.network.pooling import Parsed
+from finetune.parser import Parser
+from finetune.scoring.decision import Protocol, decide
+from finetune.scoring.protocol import thresholds_of
+from shards.labels import CATEGORIES, Tables, spans_of
+from shards.schema import MODALITIES, seconds_of
+
+LANES = (*MODALITIES, "audio_visual")
+"""What an event's modality may be: events heard, events seen, and the seconds in which both is so."""
+DIGITS = 4
+"""Decimals of a probability where it is written down."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A maximal run of positive seconds of a category, [onset, offset), in whole seconds from the video's start."""
+
+    category: str
+    modality: str
+    """One of `LANES`."""
+    onset: int
+    offset: int
+    confidence: float
+    """The mean probability over the event's seconds; of an audio-visual one, of the smaller of the two in each."""
+
+
+@dataclass(frozen=True)
+class VideoParse:
+    """What a parser hears and sees in one video."""
+
+    key: str
+    seconds: int
+    """The video's own, by the times in its key: no event ends later."""
+    events: tuple[Event, ...]
+    """By lane, category and onset. What is heard and seen at once is in all three lanes."""
+    probabilities: Mapping[str, Mapping[str, float]]
+    """"audio", "visual", "video" → category → probability that it occurs at all."""
+
+    def content(self) -> dict[str, Any]:
+        """The parse as JSON holds it."""
+        return asdict(self)
+
+
+def parse_videos(
+    parser: Parser, keys: Sequence[str], features: Mapping[str, Float[Tensor, "video second _"]], protocol: Protocol
+) -> list[VideoParse]:
+    """The parse of each video; `features` are float32 on the parser's device, padded to ten seconds."""
+    present = present_seconds(keys, next(iter(features.values())).device)
+    with torch.inference_mode():
+        parsed = parser(features, present)
+        decided = decide(parsed, protocol, thresholds_of(parser, protocol)).cpu().numpy().astype(np.bool_)
+    seconds = parsed.seconds.transpose(2, 3).cpu().numpy()
+    whole = {name: value.cpu().numpy() for name, value in _whole(parsed).items()}
+    return [
+        VideoParse(
+            key,
+            (length := seconds_of(key)),
+            events_of(decided[:, row, :, :length], seconds[:, row, :, :length]),
+            {name: _named(value[row]) for name, value in whole.items()},
+        )
+        for row, key in enumerate(keys)
+    ]
+
+
+def events_of(
+    decided: Bool[np.ndarray, "modality category second"], probabilities: Float[np.ndarray, "modality category second"]
+) -> tuple[Event, ...]:
+    """The events of one video's parses, each with its confidence."""
+    parses = (*decided, decided.all(axis=0))
+    sure = (*probabilities, probabilities.min(axis=0))
+    return tuple(
+        Event(CATEGORIES[category], lane, onset, offset, _rounded(certainty[category, onset:offset].mean()))
+        for lane, parse, certainty in zip(LANES, parses, sure, strict=True)
+        for category, onset, offset in spans_of(parse)
+    )
+
+
+def true_events(tables: Tables, key: str) -> tuple[Event, ...] | None:
+    """What truly happens in a video; None where nobody annotated it second by second, as in the training split."""
+    if not any(key in known for known in (tables.weak["validation"], tables.weak["test"], tables.audio, tables.visual)):
+        return None
+    truth = np.concatenate(tables.truth([key]))
+    return events_of(truth, truth.astype(np.float32))
+
+
+def in_lane(events: Iterable[Event], lane: str) -> tuple[Event, ...]:
+    """Those of the events that are in one of `LANES`."""
+    return tuple(event for event in events if event.modality == lane)
+
+
+def _whole(parsed: Parsed) -> dict[str, Float[Tensor, "video category"]]:
+    return {"audio": parsed.audio, "visual": parsed.visual, "video": parsed.video}
+
+
+def _named(values: Float[np.ndarray, " category"]) -> dict[str, float]:
+    return {category: _rounded(value) for category, value in zip(CATEGORIES, values, strict=True)}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DIGITS)

@@ -1,0 +1,67 @@
+"""The folder that `predict` writes: a parse and label files a video, timelines of the first, and an index of all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from finetune.figures.timeline import timeline_figure
+from finetune.parses.audacity import SUFFIX as TRACK
+from finetune.parses.audacity import audacity_text
+from finetune.parses.elan import SUFFIX as DOCUMENT
+from finetune.parses.elan import elan_xml
+from finetune.parses.events import LANES, Event, VideoParse, in_lane
+from shards.schema import stem_of
+
+INDEX = "parses.json"
+LONGEST = 180
+"""Bytes of a file's name without suffixes; systems allow 255 with them."""
+
+
+class ParseFolder:
+    """A folder of parses in the making."""
+
+    def __init__(self, folder: Path, labels: Sequence[str], pictures: int) -> None:
+        self.folder, self.labels, self.pictures = folder, labels, pictures
+        self.files: dict[str, str] = {}
+        """Key → its parse, relative to the folder."""
+        self.events = 0
+        self.drawn: list[Path] = []
+        for name in ("parses", *labels, *(["timelines"] if pictures else [])):
+            (folder / name).mkdir()
+
+    def add(self, parse: VideoParse, truth: Sequence[Event] | None) -> None:
+        """Writes a video's parse, its label files, and its picture if it is one of the first."""
+        name = file_name(parse.key)
+        file = self.folder / "parses" / f"{name}.json"
+        file.write_text(json.dumps(parse.content(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if "audacity" in self.labels:
+            for lane in LANES:
+                (self.folder / "audacity" / f"{name}.{lane}{TRACK}").write_text(
+                    audacity_text(in_lane(parse.events, lane))
+                )
+        if "elan" in self.labels:
+            (self.folder / "elan" / f"{name}{DOCUMENT}").write_bytes(elan_xml(parse.events))
+        if len(self.drawn) < self.pictures:
+            self.drawn.append(self.folder / "timelines" / f"{name}.png")
+            timeline_figure(parse, truth).savefig(self.drawn[-1], dpi=130)
+        self.files[parse.key] = str(file.relative_to(self.folder))
+        self.events += len(parse.events)
+
+    def finish(self, told: Mapping[str, Any]) -> None:
+        """Writes the index: what all parses have in common, and the file of each."""
+        content = {**told, "videos": len(self.files), "parses": self.files}
+        (self.folder / INDEX).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def file_name(key: str) -> str:
+    """The name of a video's files without suffix: its stem, as in shards; one too long ends in a digest of the key.
+
+    >>> file_name("AP0061o0Nvk_101.8_111.8")
+    'AP0061o0Nvk_101%2E8_111%2E8'
+    """
+    stem = stem_of(key)
+    if len(stem.encode()) <= LONGEST:
+        return stem
+    return stem.encode()[: LONGEST - 17].decode(errors="ignore") + "~" + sha256(key.encode()).hexdigest()[:16]
