@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from finetune import evaluate, train
 from finetune.course import Training
-from finetune.parser import ParserSettings
+from finetune.parser import Parser, ParserSettings
 from launch import atomic
 from launch.tracking import Tracking
 from shards.labels import CATEGORIES, Span, Tables
@@ -54,6 +55,17 @@ class Corpus:
         recipe = Training(epochs=2, batch=8, record_every=2, learning_rate=3e-3)
         given = {"parser": SMALL, "training": recipe, "shards": self.shards, "tables": self.tables} | values
         return train.Config(out=self.work / out, tracking=self.tracking, **given)
+
+    def untrained(self, out: str = "untrained", **trained_on: Any) -> Path:
+        """A saved parser that fits the shards but has learnt nothing; its probabilities are spread around one half."""
+        torch.manual_seed(0)
+        parser = Parser(self.parser, {feature.name: feature.width for feature in self.features})
+        with torch.no_grad():
+            parser.pooling.probability.weight *= 4
+        traits = {one.name: {"width": one.width, "variant": one.variant, "encoder": ""} for one in self.features}
+        (self.work / out).mkdir()
+        parser.save(self.work / out, {"features": traits, "videos": {"train": COUNTS["train"]}} | trained_on)
+        return self.work / out
 
     def evaluation(self, out: str = "scores", **values: Any) -> evaluate.Config:
         """Settings that score the parser of `training` on its test split."""

@@ -1,0 +1,31 @@
+"""File names of parses: any key has one, and its own."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune.parses.folder import file_name
+from shards.schema import key_of
+
+LONG = st.text(st.characters(exclude_characters="/", exclude_categories=("C", "Z")), min_size=1, max_size=400)
+
+
+@given(LONG)
+def test_a_file_name_fits_every_system_with_all_its_suffixes(key: str) -> None:
+    name = file_name(key)
+    assert "/" not in name
+    assert "." not in name
+    assert len(f"{name}.audio_visual.txt".encode()) <= 255
+
+
+@given(st.text(string.ascii_letters + "._-%é", min_size=1, max_size=40))
+def test_a_short_key_can_be_read_off_its_file(key: str) -> None:
+    assert key_of(file_name(key)) == key
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "語"])
+def test_long_keys_that_differ_at_the_end_have_files_of_their_own(letter: str) -> None:
+    names = {file_name(letter * 300 + end) for end in ("", "a", "b")}
+    assert len(names) == 3
