@@ -25,6 +25,7 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record
+from pretrain.model import Transformer
 
 
 class Training(Settings):
@@ -33,14 +34,18 @@ class Training(Settings):
     epochs: int = Field(40, ge=1, description="passes over the training videos")
     batch: int = Field(64, ge=1, description="videos a step")
     learning_rate: float = Field(3e-4, gt=0, description="Adam's step size at the start")
-    decay: float = Field(0.5, gt=0, le=1, description="factor on the learning rate every decay_every epochs")
-    decay_every: int = Field(5, ge=1, description="epochs between two decays of the learning rate")
+    encoder_learning_rate: float = Field(3e-5, gt=0, description="that of parser.encoder, where there is one")
+    decay: float = Field(0.5, gt=0, le=1, description="factor on the learning rates every decay_every epochs")
+    decay_every: int = Field(5, ge=1, description="epochs between two decays of the learning rates")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the products of a step; probabilities, pooling, loss and weights are always float32"
+    )
     record_every: int = Field(10, ge=1, description="steps between two recorded points of the loss curves")
     keep_every: int = Field(1, ge=1, description="epochs between two saved states, where a later start goes on")
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate in an epoch, counted from 1."""
-        return self.learning_rate * self.decay ** ((epoch - 1) // self.decay_every)
+    def decayed(self, rate: float, epoch: int) -> float:
+        """A learning rate in an epoch, counted from 1."""
+        return rate * self.decay ** ((epoch - 1) // self.decay_every)
 
 
 class Recipe(Settings):
@@ -95,14 +100,15 @@ class Trainer:
     """The sum of each part of the loss over the steps of this epoch."""
 
     @classmethod
-    def new(cls, recipe: Recipe, train: Split, device: torch.device) -> "Trainer":
-        """The state before the first step, a function of the settings and the seed."""
+    def new(
+        cls, recipe: Recipe, train: Split, device: torch.device, encoder: Transformer | None = None
+    ) -> "Trainer":
+        """The state before the first step, a function of the settings, the seed and the encoder under the parser."""
         torch.manual_seed(recipe.seed)
         widths = {name: tensor.shape[2] for name, tensor in train.features.items()}
-        parser = Parser(recipe.parser, widths).to(device)
+        parser = Parser(recipe.parser, widths, encoder).to(device)
         objective = Objective(recipe.loss, recipe.parser.width, recipe.parser.adversarial).to(device)
-        trained = [*parser.parameters(), *objective.parameters()]
-        optimizer = torch.optim.Adam(trained, recipe.training.learning_rate, fused=True)
+        optimizer = torch.optim.Adam(_groups(parser, objective, recipe.training), fused=True)
         return cls(recipe, parser, objective, optimizer, train.steps(recipe.training.batch))
 
     @property
@@ -118,7 +124,9 @@ class Trainer:
     def descend(self, batch: Batch) -> dict[str, Tensor]:
         """One step on one batch; the loss and its parts before it."""
         torch.manual_seed(dropout_seed(self.recipe.seed, self.step))
-        parsed = self.parser(batch.features, batch.present)
+        lower = self.recipe.training.precision == "bfloat16"
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=lower):
+            parsed = self.parser(batch.features, batch.present)
         parts = self.objective(parsed, batch.labels, self.step / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
@@ -157,6 +165,14 @@ class Trainer:
         self.step = state.numbers["step"]
         if best := state.numbers["best"]:
             self.best = Best(best["epoch"], Judgement(**best["judgement"]), part(state.tensors, "best"))
+
+
+def _groups(parser: Parser, objective: Objective, training: Training) -> list[dict[str, Any]]:
+    """What Adam moves, the encoder apart: each group with its rate at the start."""
+    under = [] if parser.encoder is None else list(parser.encoder.parameters())
+    own = [each for each in parser.parameters() if not any(each is one for one in under)]
+    groups = [([*own, *objective.parameters()], training.learning_rate), (under, training.encoder_learning_rate)]
+    return [{"params": moved, "lr": rate, "at_start": rate} for moved, rate in groups if moved]
 
 
 def dropout_seed(seed: int, step: int) -> int:
@@ -207,9 +223,8 @@ def run_epoch(
     Raises Diverged at the first recorded step whose loss is not a finite number.
     """
     recipe, epoch, done = trainer.recipe.training, trainer.epoch, trainer.step % trainer.per_epoch
-    rate = recipe.rate(epoch)
     for group in trainer.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = recipe.decayed(group["at_start"], epoch)
     trainer.parser.train()
     batches = train.shuffled(recipe.batch, trainer.recipe.seed, epoch, done)
     for batch in track(batches, f"epoch {epoch}/{recipe.epochs}", trainer.per_epoch - done, "batch"):
@@ -222,7 +237,8 @@ def run_epoch(
     means = {name: total.item() / trainer.per_epoch for name, total in trainer.totals.items()}
     trainer.totals = {}
     _check_finite(means["loss"], trainer, epoch)
-    record.metrics(epoch, {f"epoch/{name}": value for name, value in means.items()} | {"epoch/learning_rate": rate})
+    rate = {"learning_rate": recipe.decayed(recipe.learning_rate, epoch)}
+    record.metrics(epoch, {f"epoch/{name}": value for name, value in (means | rate).items()})
     return means
 
 
@@ -230,7 +246,7 @@ def look(
     trainer: Trainer, validation: Split, epoch: int, means: Mapping[str, float], seconds: float, record: Record
 ) -> None:
     """Judges the parser on validation after an epoch that took so many seconds, and keeps it if it is the best."""
-    judgement = judge(trainer.parser, validation, trainer.recipe.protocol)
+    judgement = judge(trainer.parser, validation, trainer.recipe.protocol.fixed)
     trainer.best = better(trainer.best, epoch, judgement, trainer.parser)
     record.metrics(epoch, judgement.flat("validation") | {"epoch/seconds": seconds})
     say(

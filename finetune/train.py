@@ -15,9 +15,18 @@ from pydantic import Field
 
 from finetune.batches import Missing, Split, load_splits, traits
 from finetune.course import Best, Recipe, Trainer, fit
+from finetune.encoder import Start, check_exporter, start
 from finetune.parser import Parser
 from finetune.saved import Saved
-from finetune.scoring.protocol import describe, table, table_digests, write_scores
+from finetune.scoring.protocol import (
+    conditions,
+    describe,
+    fit_thresholds,
+    judge,
+    table,
+    table_digests,
+    write_scores,
+)
 from launch import tracking
 from launch.atomic import check_target, resumable_folder
 from launch.digest import sha256_json
@@ -50,6 +59,9 @@ class Config(Recipe):
         description="whether the result may replace the one in out, or what was begun of another",
     )
     missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
+    exported_by: str = Field(
+        "", description="folder (or digest) of the encoder that the embeddings must be by; empty: by any, or none"
+    )
     reading: ReadSettings = ReadSettings()
     tracking: Tracking = Tracking()
 
@@ -63,9 +75,12 @@ def main(config: Config) -> None:
             )
         check_target(config.out, config.replace)
         train, validation = _read(config, world.device)
-        plan = course_of(config, train, validation)
+        check_exporter(config.exported_by, (train, validation), config.parser.features)
+        encoder = start(config.parser, traits(train.shards, config.parser.features))
+        plan = course_of(config, train, validation, encoder)
         unfinished = held.enter_context(resumable_folder(config.out, plan, config.replace, start_over=config.replace))
-        saved, trainer = Saved(unfinished.notes), Trainer.new(config, train, world.device)
+        saved = Saved(unfinished.notes)
+        trainer = Trainer.new(config, train, world.device, encoder and encoder.module)
         run = _resume(trainer, saved)
         with (
             tracking.run(config.tracking, "finetune", config, resume=run) as record,
@@ -74,17 +89,18 @@ def main(config: Config) -> None:
             record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in (train, validation)})
             record.skipped(0, train.faults + validation.faults)
             best = fit(trainer, train, validation, record, saved, lambda: requests.made)
-            write(unfinished.result, config, trainer.parser, best, (train, validation))
+            told = write(unfinished.result, config, trainer.parser, best, (train, validation))
             for path in sorted(unfinished.result.iterdir()):
                 record.artifact(path)
-    say(f"Best on validation after epoch {best.epoch}, {len(validation):,} videos:\n{table(best.judgement.scores)}")
+    say(f"Best on validation after epoch {best.epoch}, {len(validation):,} videos:\n{told}")
     say(f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.")
 
 
-def course_of(config: Config, train: Split, validation: Split) -> dict[str, str]:
+def course_of(config: Config, train: Split, validation: Split, encoder: Start | None) -> dict[str, str]:
     """All that the parser depends on, by name: a training that was stopped goes on if none of it has changed."""
     settings = [name for name in names(Recipe) if name not in BESIDE_THE_COURSE]
     course = {"version": VERSION} | {name: str(attrgetter(name)(config)) for name in settings}
+    course |= {"parser.encoder": encoder.digest} if encoder else {}
     course |= {f"tables/{name}": digest for name, digest in table_digests(config.tables).items()}
     for split in (train, validation):
         course |= {f"shards/{split.name}": split.shards.manifest.digest}
@@ -92,14 +108,20 @@ def course_of(config: Config, train: Split, validation: Split) -> dict[str, str]
     return course
 
 
-def write(folder: Path, config: Config, parser: Parser, best: Best, splits: tuple[Split, Split]) -> None:
-    """Writes the best epoch's parser and its validation scores into the folder."""
+def write(folder: Path, config: Config, parser: Parser, best: Best, splits: tuple[Split, Split]) -> str:
+    """Writes the best epoch's parser and its validation scores into the folder; the scores and their protocol in words.
+
+    The parser brings thresholds per class along, whether or not the protocol asks for them.
+    """
     train, validation = splits
     parser.load_state_dict(best.weights)
-    origin = trained_on(config, train, validation, best.epoch)
+    fitted = fit_thresholds(parser, validation, config.protocol)
+    parser.trained_on = origin = trained_on(config, train, validation, best.epoch) | {"thresholds": fitted}
     parser.save(folder, origin)
-    protocol = describe(config.protocol, validation, origin["videos"], origin["tables"])
-    write_scores(folder, best.judgement, protocol)
+    judgement = judge(parser, validation, config.protocol)
+    protocol = describe(config.protocol, validation, origin["videos"], origin["tables"], fitted)
+    write_scores(folder, judgement, protocol)
+    return f"{table(judgement.scores, judgement.exclusive)}\n{conditions(protocol)}"
 
 
 def trained_on(config: Config, train: Split, validation: Split, epoch: int) -> dict[str, Any]:
