@@ -206,7 +206,7 @@ def _open(parent: Path, folders: Sequence[str], expected: Mapping[str, Traits]) 
     sources = {source.reader.feature.name: source for source in opened}
     lacking = [name for name in expected if name not in sources]
     if lacking:
-        found = f"folders of .npy files {', '.join(names or there)}" if there else "no folder of .npy files"
+        found = f"folders of .npy files {', '.join(folders or there)}" if there else "no folder of .npy files"
         raise Refusal(
             f"A parser needs the features it was trained on ({', '.join(expected)}), but '{lacking[0]}' is not in "
             f"'{parent}', which has {found}: extract it, or name the folders (--folders)."
