@@ -19,14 +19,15 @@ def words(**settings: object) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
-def run(stage: str, arguments: Sequence[str]) -> float:
+def run(stage: str, arguments: Sequence[str], holds: Sequence[int] = ()) -> float:
     """The seconds that one stage took as its own process, shown as the command it is.
 
     Its failure ends this process with its exit code. Whatever ends this process asks the stage to stop, and waits.
+    `holds`: descriptors, as of a lock, that the stage keeps as long as it lives.
     """
     say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
     start = time.monotonic()
-    with subprocess.Popen([sys.executable, "-m", "launch", stage, *arguments]) as process:
+    with subprocess.Popen([sys.executable, "-m", "launch", stage, *arguments], pass_fds=holds) as process:
         try:
             code = process.wait()
         except BaseException:

@@ -52,6 +52,8 @@ _LIST = (
     Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser", resumes=True, stops=True),
     Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),
     Stage("predict", "finetune.predict", "parser, shards or feature files → parses: JSON, label files, timelines"),
+    Stage("register", "finetune.register", "parser → a model in MLflow's registry, to be served over HTTP"),
+    Stage("reproduce", "finetune.reproduce", "shards, LLP tables → the paper's tables, every row and seed"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}

@@ -1,0 +1,254 @@
+"""python -m launch reproduce --shards DIR --tables DIR --seeds 3 --out DIR
+
+The paper's tables from raw features: graph, encoders and embeddings for the rows that read them, then every row
+trained and scored with every seed, each step the stage a user would start. Tables 1 and 2, counterparts, and Figures
+1 and 4 lie in `--out`; every finished row and seed is one line of `--results`, never made twice: the same command goes
+on after a stop, started twice it shares the work, and where everything is there it prints.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from rich.console import Console
+
+from finetune.batches import Missing
+from finetune.figures.categories import category_figure
+from finetune.figures.distribution import distribution_figure, label_counts
+from finetune.reproduction import tables
+from finetune.reproduction.code import code, commit, keep
+from finetune.reproduction.results import Identity, Result, Results
+from finetune.reproduction.rows import Row, chosen
+from finetune.reproduction.sources import PRETRAINING, Sources, manifests, planted
+from finetune.reproduction.summary import Found
+from finetune.reproduction.trials import Bench, defaults
+from launch import tracking
+from launch.atomic import whole_file
+from launch.chain import words
+from launch.lock import held
+from launch.progress import say
+from launch.settings import Settings
+from launch.tracking import Record, Tracking
+from shards.labels import Tables
+from shards.location import Location
+
+FIGURE_4 = ("han", "pretrain_multi")
+RUN = "run.json"
+"""What an `out` remembers of its MLflow run."""
+
+
+class EveryRow(Settings):
+    """Settings of every row's training; what is left out stays each row's own."""
+
+    epochs: int | None = Field(None, ge=1, description="passes over the training videos; none: each row's own")
+    batch: int | None = Field(None, ge=1, description="videos a step; none: each row's own")
+    learning_rate: float | None = Field(None, gt=0, description="Adam's step size; none: each row's own")
+
+
+class Config(Settings):
+    """Makes the paper's tables: every row from raw features to mean scores over seeds."""
+
+    shards: Location = Field(description="folder or URL of raw features: shard sets train, validation and test")
+    tables: Path = Field(description="folder of LLP's six annotation tables")
+    out: Path = Field(description="folder for encoders, embeddings, parsers, tables and figures; goes on where it was")
+    rows: tuple[str, ...] = Field((), description="configs of finetune/configs to train, in this order; none: all")
+    seeds: int = Field(1, ge=1, description="seeds of a row: 0, 1, … All rows come with seed 0 first, then with 1, …")
+    more_seeds: tuple[str, ...] = Field((), description="rows that get more than seed 0; none: all")
+    results: Path | None = Field(
+        None,
+        description="file of results, a JSON line each; none: docs/results/planted-GENERATOR.jsonl, or real.jsonl",
+    )
+    commit: bool = Field(False, description="whether each line is committed to git as soon as it is written")
+    same_code: bool = Field(
+        False, description="whether lines that other code made are made again; their commit is shown in any case"
+    )
+    tables_only: bool = Field(False, description="whether to train nothing and show what there is")
+    embeddings: Path | None = Field(
+        None, description="folder of embeddings that are there (uni/train, …), as export writes; none: they are made"
+    )
+    encoders: Path | None = Field(
+        None, description="folder of encoders that are there (uni/encoder, …), as pretrain writes; none: they are made"
+    )
+    unlabelled: Location | None = Field(
+        None, description="folder or URL of the one shard set that graph and encoders learn from; none: shards/train"
+    )
+    pretraining: Path | None = Field(
+        None, description="the encoders' settings file; none: pretrain/configs/base.toml on a GPU, debug.toml on a CPU"
+    )
+    processes: int = Field(0, ge=0, description="processes that pre-train together; 0: one a GPU, or 2 without any")
+    over: tuple[Path, ...] = Field((), description="settings files of finetune that come after each row's own")
+    missing: Missing = Field("refuse", description="videos of the tables that the shards lack: refuse, or skip")
+    training: EveryRow = EveryRow()
+    tracking: Tracking = Tracking()
+
+
+def main(config: Config) -> None:
+    """Runs the stage; raises Refusal for inputs that do not fit, before anything is trained."""
+    rows = chosen(config.rows)
+    seeds = {row.name: range(config.seeds if row.name in (config.more_seeds or (row.name,)) else 1) for row in rows}
+    chosen(config.more_seeds)
+    sources = _sources(config, ())
+    sources.check(rows)
+    results = Results(config.results or _default_results(config.shards))
+    config.out.mkdir(parents=True, exist_ok=True)
+    with tracking.run(config.tracking, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
+        within = config.tracking.model_copy(update={"parent": record.run_id})
+        bench = _bench(config, _sources(config, _words(within)))
+        _say_plan(config, rows, bench)
+        if not config.tables_only:
+            _remember(config.out, record)
+            for row, seed in _order(rows, seeds):
+                _trial(config, bench, row, seed, results, within)
+                _write_tables(config.out, _found(config, bench, rows, seeds, results, quiet=True))
+        found = _found(config, bench, rows, seeds, results)
+        _write_tables(config.out, found)
+        _write_figures(config, found)
+        for name in ("tables.md", "tables.json", "distribution.png", "categories.png"):
+            if (config.out / name).exists():
+                record.artifact(config.out / name)
+    console = Console(width=170)
+    for grid in tables.grids(found):
+        console.print(grid.rich())
+    say(f"Wrote tables.md, tables.json and figures into '{config.out}'; the results are lines of '{results.path}'.")
+
+
+def _order(rows: Sequence[Row], seeds: dict[str, range]) -> Iterator[tuple[Row, int]]:
+    """Every row with its first seed, then every row with its second, and so on."""
+    for seed in range(max(map(len, seeds.values()))):
+        yield from ((row, seed) for row in rows if seed in seeds[row.name])
+
+
+def _trial(config: Config, bench: Bench, row: Row, seed: int, results: Results, within: Tracking) -> None:
+    """Makes one result, unless it is there or another process is at it."""
+    if bench.sources.ready(row) and _present(config, bench.identity(row, seed), results.read()):
+        return
+    bench.sources.make(row)
+    identity = bench.identity(row, seed)
+    lock = config.out / "parsers" / f".{identity.short(defaults())}.lock"
+    with held(lock, "", wait=False) as descriptor:
+        if descriptor is None:
+            say(f"Row '{row.name}' with seed {seed} is being trained by another process: left to it.")
+            return
+        if _present(config, identity, results.read()):
+            return
+        named = within.model_copy(update={"name": f"{row.name} {seed}"})
+        settings = bench.settings(row).model_copy(update={"seed": seed})
+        with tracking.run(named, "trial", settings) as record:
+            record.tags({"row": row.name, "seed": str(seed), "key": identity.key})
+            inside = _words(named.model_copy(update={"parent": record.run_id}))
+            result = bench.perform(row, identity, inside, (descriptor,))
+            record.metrics(seed, {f"test/{name}": value for name, value in _named(result).items()})
+        results.append(result)
+    if config.commit:
+        keep(results.path, f"results: {row.name} seed {seed}")
+    score = result.scores["segment"]["type_at_av"]
+    say(f"{row.title}, seed {seed}: segment Type@AV {score:.1f} on test; a line of '{results.path}'.")
+
+
+def _present(config: Config, wanted: Identity, lines: Sequence[Result]) -> Result | None:
+    """The newest result of this identity."""
+    same_code, usual = code() if config.same_code else "", defaults()
+    for result in reversed(lines):
+        if wanted.equals(result.identity, usual) and same_code in ("", result.code):
+            return result
+    return None
+
+
+def _found(
+    config: Config, bench: Bench, rows: Sequence[Row], seeds: dict[str, range], results: Results, quiet: bool = False
+) -> Found:
+    """The results of all rows that are there; says how many other code made."""
+    lines, there = results.read(), dict[tuple[str, int], Result]()
+    for row, seed in _order(rows, seeds):
+        if bench.sources.ready(row) and (result := _present(config, bench.identity(row, seed), lines)):
+            there[row.name, seed] = result
+    others = {result.commit for result in there.values() if result.code != code()}
+    if others and not quiet:
+        say(
+            f"Other code made some of these results (commits {', '.join(sorted(others))}; this is {commit()}): "
+            "--same_code makes them again."
+        )
+    return Found(rows, seeds, there)
+
+
+def _sources(config: Config, tracked: Sequence[str]) -> Sources:
+    gpus = torch.cuda.device_count()
+    usual = PRETRAINING / ("base.toml" if gpus else "debug.toml")
+    return Sources(
+        str(config.shards),
+        str(config.unlabelled or f"{config.shards}/train"),
+        config.out,
+        config.embeddings,
+        config.encoders,
+        config.pretraining or usual,
+        config.processes or gpus or 2,
+        tracked,
+    )
+
+
+def _bench(config: Config, sources: Sources) -> Bench:
+    recipe = {f"training.{name}": value for name, value in config.training if value is not None}
+    return Bench(sources, config.tables, config.missing, config.over, words(**recipe), config.out)
+
+
+def _say_plan(config: Config, rows: Sequence[Row], bench: Bench) -> None:
+    made = not (config.embeddings or config.encoders) and any(row.embeddings or row.encoder for row in rows)
+    small = ": a small encoder, since there is no GPU" if made and not torch.cuda.device_count() else ""
+    how = f" Encoders are pre-trained with '{bench.sources.pretraining.name}'{small}." if made else ""
+    version = planted(manifests(bench.sources.shards))
+    kind = "real features" if version is None else f"features planted by generator {version}"
+    say(f"Rows: {', '.join(row.name for row in rows)}; {config.seeds} seeds; {kind} of '{config.shards}'.{how}")
+
+
+def _default_results(shards: str | Path) -> Path:
+    version = planted(manifests(str(shards)))
+    return Path("docs/results") / ("real.jsonl" if version is None else f"planted-{version}.jsonl")
+
+
+def _named(result: Result) -> dict[str, float]:
+    """Every number of a result's scores by its path."""
+    found = dict[str, float]()
+    for level, kinds in result.scores.items():
+        for kind, value in kinds.items():
+            inner = value.items() if isinstance(value, dict) else [("", value)]
+            found |= {f"{level}/{kind}/{name}".rstrip("/"): each for name, each in inner}
+    return found
+
+
+def _words(tracked: Tracking) -> list[str]:
+    given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "experiment", "parent")}
+    return words(**given)
+
+
+def _run_of(out: Path) -> str:
+    """The MLflow run that an earlier start in this folder began; empty where there was none."""
+    file = out / RUN
+    return str(json.loads(file.read_text())["run"]) if file.exists() else ""
+
+
+def _remember(out: Path, record: Record) -> None:
+    with whole_file(out / RUN) as temporary:
+        temporary.write_text(json.dumps({"run": record.run_id}) + "\n")
+
+
+def _write_tables(out: Path, found: Found) -> None:
+    with whole_file(out / "tables.md") as temporary:
+        temporary.write_text(tables.markdown(found))
+    with whole_file(out / "tables.json") as temporary:
+        temporary.write_text(json.dumps(tables.numbers(found), indent=1) + "\n")
+
+
+def _write_figures(config: Config, found: Found) -> None:
+    """Figure 1 of the tables, and Figure 4 of those of its two rows that have results."""
+    figures = {"distribution.png": distribution_figure(label_counts(Tables.load(config.tables)))}
+    titles = {row.name: row.title for row in found.rows}
+    drawn = {
+        titles[name]: each for name in ("han", "pretrain_multi") if name in titles and (each := found.categories(name))
+    }
+    if drawn:
+        figures["categories.png"] = category_figure(drawn, "Segment F1 of each category, test, mean over seeds")
+    for name, figure in figures.items():
+        with whole_file(config.out / name) as temporary:
+            figure.savefig(temporary, dpi=150, format="png")

@@ -1,0 +1,157 @@
+"""The file of results: one JSON line a finished training and scoring, which is never made twice.
+
+A line is written at once, under a lock, and is on the disk before the next training starts. One that a kill tore is
+recognised and left out.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch.atomic import sync
+from launch.digest import sha256_json
+from launch.lock import held
+from launch.progress import say
+from launch.refusal import Refusal
+
+Flat = Mapping[str, Any]
+"""Settings by their dotted names."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that the scores of one training depend on, the code aside."""
+
+    row: str
+    seed: int
+    settings: Flat
+    """Every setting of the training and of its protocol; paths, which change nothing, are left out."""
+    generator: int | None
+    """Version of the generator that planted the features; None for real ones."""
+    manifests: Mapping[str, str]
+    """Split → digest of the manifest that was read."""
+    tables: Mapping[str, str]
+    """File → digest of each annotation table."""
+    encoder: str
+    """Digest of the encoder that made the features, or that is trained along; empty: none."""
+
+    @property
+    def key(self) -> str:
+        """The sha256 of all of it."""
+        return sha256_json(asdict(self))
+
+    def short(self, defaults: Flat) -> str:
+        """A name for files; options that are added later, with defaults that keep what was, do not change it."""
+        own = {name: value for name, value in self.settings.items() if value != defaults.get(name)}
+        return f"{self.row}-{self.seed}-{sha256_json({**asdict(self), 'settings': own})[:8]}"
+
+    def equals(self, earlier: "Identity", defaults: Flat) -> bool:
+        """Whether an earlier identity means the same.
+
+        A setting that did not exist then counts as having had the default it has now: a new option does not make
+        old results another's. One that existed must have the same value, also where its default has changed since.
+        """
+        whole = {**asdict(earlier), "settings": {**defaults, **earlier.settings}}
+        return whole == {**asdict(self), "settings": {**defaults, **self.settings}}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line: who it is, and what came out."""
+
+    identity: Identity
+    commit: str
+    """Of the code that trained; "-dirty" where it was not committed; empty outside git."""
+    code: str
+    """Digest of that code's files."""
+    protocol: Mapping[str, Any]
+    """The conditions of the scores, as evaluate wrote them."""
+    scores: Mapping[str, Mapping[str, float]]
+    """Of the test split in percent: level → kind → score."""
+    categories: Mapping[str, Sequence[float | None]]
+    """Of the test split in percent: modality → one F1 a category, None where it is neither true nor predicted."""
+    validation: Mapping[str, Mapping[str, float]]
+    """Of the validation split, by the epoch that was kept."""
+    epoch: int
+    about_encoder: Mapping[str, Any] | None
+    """What is known of the encoder: size, loss, origin."""
+    seconds: Mapping[str, float | None]
+    """Stage → its duration; None where its result was there from an earlier start."""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The JSON line, without its end."""
+        rest = {name: value for name, value in asdict(self).items() if name != "identity"}
+        return json.dumps({"key": self.identity.key, **asdict(self.identity), **rest}, ensure_ascii=True)
+
+    @classmethod
+    def parse(cls, line: str) -> "Result":
+        """The result in a line; raises ValueError where it is none, or does not have the key that it says."""
+        content = json.loads(line)
+        try:
+            key = content.pop("key")
+            identity = Identity(**{name: content.pop(name) for name in Identity.__dataclass_fields__})
+            result = cls(identity, **content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        if key != identity.key:
+            raise ValueError("its key is not that of its settings")
+        return result
+
+
+@dataclass(frozen=True)
+class Results:
+    """The file."""
+
+    path: Path
+
+    def read(self) -> list[Result]:
+        """Every result, oldest first; a last line that was torn is left out, and said.
+
+        Raises Refusal for any other line that is not a result.
+        """
+        lines = self._text().splitlines()
+        found = list[Result]()
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append(Result.parse(line))
+            except ValueError as error:
+                if number < len(lines) or self._text().endswith("\n"):
+                    raise Refusal(
+                        f"Every line of a file of results must be one, but line {number} of '{self.path}' is not "
+                        f"({error}): remove that line, or give another --results."
+                    ) from None
+                say(f"The last line of '{self.path}' was torn when its writer died: it is left out and made again.")
+        return found
+
+    def append(self, result: Result) -> None:
+        """Adds a line, on the disk when this returns; a torn one before it is removed."""
+        with held(self.path, f"'{self.path}'"):
+            self._mend()
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(descriptor, (result.line() + "\n").encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            sync(self.path.parent)
+
+    def _text(self) -> str:
+        return self.path.read_text() if self.path.exists() else ""
+
+    def _mend(self) -> None:
+        """Ends the last line where a whole one lacks its end, and removes it where it is torn."""
+        text = self._text()
+        if not text or text.endswith("\n"):
+            return
+        kept, last = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
+        try:
+            Result.parse(last)
+        except ValueError:
+            os.truncate(self.path, len(kept.encode()))
+        else:
+            with self.path.open("a") as file:
+                file.write("\n")

@@ -1,0 +1,119 @@
+"""The rows of the paper's Tables 1 and 2, and those beyond: a config each, what it reads, and what was published."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.refusal import Refusal
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MODES = ("uni", "cross", "multi")
+"""The losses an encoder is pre-trained with: eq. (3), (4), (5)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a config of the parser, and the features it is trained on."""
+
+    name: str
+    """Of its file in `CONFIGS`."""
+    title: str
+    embeddings: str = ""
+    """The mode (`MODES`) of the encoder whose embeddings it reads; empty: raw features."""
+    encoder: str = ""
+    """The mode of the encoder that it starts from and trains along; empty: none."""
+    published: Mapping[str, tuple[float, ...]] | None = None
+    """Level → the five scores in the paper's order, which is that of `KINDS`; None where the paper has no such row."""
+
+    @property
+    def config(self) -> Path:
+        """Its file of settings."""
+        return CONFIGS / f"{self.name}.toml"
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """Two rows that differ in one thing."""
+
+    row: str
+    other: str
+    tells: str
+    """What the difference, `row` minus `other`, is owed to."""
+
+
+def _scores(segment: Sequence[float], event: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    return {"segment": tuple(segment), "event": tuple(event)}
+
+
+_LIST = (
+    Row("han", "HAN [1]", published=_scores((60.1, 52.9, 48.9, 54.0, 55.4), (51.3, 48.9, 43.0, 47.7, 48.0))),
+    Row("base", "Base", published=_scores((60.0, 52.6, 48.4, 53.7, 54.8), (51.9, 48.5, 41.9, 47.4, 49.5))),
+    Row(
+        "base_gcaa",
+        "Base + GCAA",
+        published=_scores((62.0, 53.4, 48.9, 54.8, 56.3), (53.4, 48.9, 42.0, 48.1, 50.7)),
+    ),
+    Row(
+        "base_adv_skip",
+        "Base + Adv+Skip",
+        published=_scores((61.5, 53.3, 48.8, 54.5, 56.0), (53.4, 48.8, 42.0, 48.0, 50.5)),
+    ),
+    Row(
+        "base_adv_skip_gcaa",
+        "Base + Adv+Skip+GCAA",
+        published=_scores((61.6, 54.7, 50.3, 55.5, 56.1), (53.7, 50.5, 43.5, 49.2, 50.9)),
+    ),
+    Row(
+        "pretrain_uni",
+        "Pretrain (uni)",
+        "uni",
+        published=_scores((59.8, 54.7, 49.4, 54.7, 56.2), (50.8, 51.5, 42.9, 48.4, 49.3)),
+    ),
+    Row(
+        "pretrain_cross",
+        "Pretrain (cross)",
+        "cross",
+        published=_scores((60.3, 55.1, 49.9, 55.1, 56.4), (52.3, 52.1, 43.9, 49.4, 50.4)),
+    ),
+    Row(
+        "pretrain_multi",
+        "Pretrain (multi)",
+        "multi",
+        published=_scores((60.8, 54.8, 50.0, 55.2, 56.2), (53.4, 51.6, 44.3, 49.8, 51.2)),
+    ),
+    Row("pretrain_multi_han", "HAN on embeddings (multi)", "multi"),
+)
+ROWS = {row.name: row for row in _LIST}
+COUNTERPARTS = (
+    Counterpart("base_adv_skip_gcaa", "han", "the full model, both on raw features"),
+    Counterpart("pretrain_uni", "base_adv_skip_gcaa", "embeddings (uni) in place of raw features"),
+    Counterpart("pretrain_cross", "base_adv_skip_gcaa", "embeddings (cross) in place of raw features"),
+    Counterpart("pretrain_multi", "base_adv_skip_gcaa", "embeddings (multi) in place of raw features"),
+    Counterpart("pretrain_multi_han", "han", "embeddings (multi) in place of raw features, in HAN"),
+    Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "the encoder (multi) trained along"),
+    Counterpart("cleaned", "han", "label cleaning"),
+)
+
+
+def chosen(names: Sequence[str]) -> list[Row]:
+    """The rows of these names, in the given order; all of `ROWS` where none is named.
+
+    Any other config of `CONFIGS` is a row too, one without published scores. Raises Refusal for a name without a file.
+    """
+    doubled = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
+    if doubled:
+        raise Refusal(f"A row must be named once, but --rows names '{doubled[0]}' twice: leave one out.")
+    return [ROWS.get(name) or _further(name) for name in names] if names else list(ROWS.values())
+
+
+def _further(name: str) -> Row:
+    known = sorted({*ROWS, *(file.stem for file in CONFIGS.glob("*.toml"))})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        remedy = f"did you mean '{near[0]}'?" if near else f"they are {', '.join(known)}."
+        raise Refusal(f"A row must be a config of finetune/configs, but '{name}' is not: {remedy}")
+    parser = tomllib.loads((CONFIGS / f"{name}.toml").read_text()).get("parser", {})
+    embedded = any(feature.startswith("pretrained_") for feature in parser.get("audio", ()))
+    return Row(name, name, embeddings="multi" if embedded else "")
