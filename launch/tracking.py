@@ -2,7 +2,8 @@
 
     make ui        # or: mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1
 
-The only file that imports mlflow. Only global rank 0 writes; every other rank gets a record that does nothing.
+The only file that talks to a store (`finetune.served` makes models for it). Only global rank 0 writes; every other rank
+gets a record that does nothing.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from pydantic import Field
 
 from launch import watch
 from launch.progress import say
+from launch.refusal import Refusal
 from launch.roster import Roster
 from launch.settings import Settings
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ.setdefault(_switch, "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 PARENT = "mlflow.parentRunId"
@@ -88,6 +91,34 @@ class Record:
         """Writes a matplotlib figure (name with its suffix) into the run."""
         if self._client:
             self._client.log_figure(self.run_id, figure, name)
+
+    def register(self, model: Path, name: str, alias: str, tags: Mapping[str, str]) -> str:
+        """Copies a model's folder into the run and makes it the newest version of the registered model; its number.
+
+        An alias that is not "" points to it from now on, and to no version before. Raises Refusal for a name or an
+        alias that MLflow does not take.
+        """
+        if not self._client:
+            return ""
+        from mlflow.exceptions import MlflowException
+
+        self.artifact(model)
+        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{model.name}"
+        try:
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            version = self._client.create_model_version(name, source, self.run_id, dict(tags)).version
+            if alias:
+                self._client.set_registered_model_alias(name, alias, version)
+        except MlflowException as error:
+            raise Refusal(
+                f"A model must be registered under a name and an alias that MLflow takes, but '{name}' with alias "
+                f"'{alias}' is not ({error.message.rstrip('.')}): give another --name or --alias."
+            ) from None
+        return str(version)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Sets tags: short facts to find the run by, such as the digests of what it read."""
