@@ -10,52 +10,22 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from finetune.batches import Batch, Split
-from finetune.losses import LossSettings, Objective
-from finetune.parser import Parser, ParserSettings
+from finetune.losses import Objective
+from finetune.parser import Parser
+from finetune.recipe import Recipe, Training
 from finetune.saved import Saved, State, flat, part
-from finetune.scoring.protocol import Judgement, Protocol, judge
+from finetune.scoring.protocol import Judgement, judge
 from launch.preemption import Stopped
 from launch.progress import say, track
 from launch.refusal import Refusal
-from launch.settings import Settings
 from launch.tracking import Record
 from pretrain.model import Transformer
-
-
-class Training(Settings):
-    """How the loss is descended; the defaults are the paper's. Adam without weight decay."""
-
-    epochs: int = Field(40, ge=1, description="passes over the training videos")
-    batch: int = Field(64, ge=1, description="videos a step")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam's step size at the start")
-    encoder_learning_rate: float = Field(3e-5, gt=0, description="that of parser.encoder, where there is one")
-    decay: float = Field(0.5, gt=0, le=1, description="factor on the learning rates every decay_every epochs")
-    decay_every: int = Field(5, ge=1, description="epochs between two decays of the learning rates")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the products of a step; probabilities, pooling, loss and weights are always float32"
-    )
-    record_every: int = Field(10, ge=1, description="steps between two recorded points of the loss curves")
-    keep_every: int = Field(1, ge=1, description="epochs between two saved states, where a later start goes on")
-
-    def decayed(self, rate: float, epoch: int) -> float:
-        """A learning rate in an epoch, counted from 1."""
-        return rate * self.decay ** ((epoch - 1) // self.decay_every)
-
-
-class Recipe(Settings):
-    """What fixes the course of a training, besides its videos and their labels."""
-
-    seed: int = Field(0, ge=0, description="of initial weights, dropout and order; same seed, same parser")
-    parser: ParserSettings = ParserSettings()
-    loss: LossSettings = LossSettings()
-    training: Training = Training()
-    protocol: Protocol = Protocol()
 
 
 class Diverged(Refusal):
@@ -100,9 +70,7 @@ class Trainer:
     """The sum of each part of the loss over the steps of this epoch."""
 
     @classmethod
-    def new(
-        cls, recipe: Recipe, train: Split, device: torch.device, encoder: Transformer | None = None
-    ) -> "Trainer":
+    def new(cls, recipe: Recipe, train: Split, device: torch.device, encoder: Transformer | None = None) -> "Trainer":
         """The state before the first step, a function of the settings, the seed and the encoder under the parser."""
         torch.manual_seed(recipe.seed)
         widths = {name: tensor.shape[2] for name, tensor in train.features.items()}

@@ -24,7 +24,9 @@ from launch.atomic import whole_file
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
+from pretrain.model import ModelSettings, Transformer
 from shards.labels import CATEGORIES
+from shards.schema import MODALITIES
 
 WEIGHTS, SETTINGS = "parser.safetensors", "settings.json"
 VERSION = 1
@@ -44,6 +46,9 @@ class ParserSettings(Settings):
     heads: int = Field(1, ge=1, description="attention heads; they share the width")
     hidden: int = Field(512, ge=1, description="width inside the feed-forward layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in attention and feed-forward layers")
+    encoder: Path | None = Field(
+        None, description="folder of a pre-trained encoder: it is trained along, and the parser reads its embeddings"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ParserSettings":
@@ -64,15 +69,20 @@ class ParserSettings(Settings):
 class Parser(nn.Module):
     """From the features of a batch of videos to what is heard and seen in each second."""
 
-    def __init__(self, settings: ParserSettings, widths: Mapping[str, int]) -> None:
+    def __init__(self, settings: ParserSettings, widths: Mapping[str, int], encoder: Transformer | None = None) -> None:
+        """`encoder` is under the parser where the settings name one, and becomes a part of it."""
         super().__init__()
-        self.settings = settings
+        assert (encoder is None) == (settings.encoder is None), settings.encoder
+        self.settings, self.encoder = settings, encoder
         self.widths = {name: widths[name] for name in settings.features}
         self.trained_on: dict[str, Any] = {}
         """What the saved files say of the training: features, digests of the inputs, settings."""
         width, inner = settings.width, (settings.width, settings.heads, settings.hidden, settings.dropout)
-        self.audio = Projection(settings.audio, widths, width)
-        self.visual = Projection(settings.visual, widths, width)
+        read = {"audio": settings.audio, "visual": settings.visual}
+        if encoder is not None:
+            read, widths = {name: (name,) for name in MODALITIES}, dict.fromkeys(MODALITIES, encoder.settings.width)
+        self.audio = Projection(read["audio"], widths, width)
+        self.visual = Projection(read["visual"], widths, width)
         han = settings.architecture == "han"
         self.trunk = Han(*inner, settings.gcaa) if han else Base(*inner, settings.gcaa, settings.skip)
         self.pooling = Pooling(width, len(CATEGORIES))
@@ -82,12 +92,17 @@ class Parser(nn.Module):
         features: Mapping[str, Float[Tensor, "video second _"]],
         present: Bool[Tensor, "video second"] | None = None,
     ) -> Parsed:
-        """The probabilities; `features` may hold more than the parser reads.
+        """The probabilities, in float32 also under autocast; `features` may hold more than the parser reads.
 
         Where a video is shorter, `present` is False in its last seconds: nothing attends to them or pools them.
         """
+        if self.encoder is not None:
+            both = None if present is None else present[:, None].expand(-1, len(MODALITIES), -1)
+            features = dict(zip(MODALITIES, self.encoder(features, both), strict=True))
         streams = torch.stack([self.audio(features), self.visual(features)])
-        return self.pooling(self.trunk(streams, present), present)
+        joint = self.trunk(streams, present)
+        with torch.autocast(joint.device.type, enabled=False):
+            return self.pooling(joint.float(), present)
 
     def save(self, folder: Path, trained_on: Mapping[str, Any]) -> None:
         """Writes the weights and the settings into `folder`, each whole or not at all.
@@ -101,6 +116,7 @@ class Parser(nn.Module):
             "weights": sha256_file(folder / WEIGHTS),
             "parser": self.settings.model_dump(mode="json"),
             "widths": self.widths,
+            "encoder": self.encoder and self.encoder.settings.model_dump(mode="json"),
             "trained_on": dict(trained_on),
         }
         with whole_file(folder / SETTINGS) as temporary:
@@ -115,7 +131,7 @@ class Parser(nn.Module):
         folder = Path(folder)
         content = _read_settings(folder)
         try:
-            parser = cls(ParserSettings(**content["parser"]), content["widths"])
+            parser = cls(ParserSettings(**content["parser"]), content["widths"], _encoder(content))
             parser.trained_on = content["trained_on"]
             weights = load_file(folder / WEIGHTS)
             same = sha256_file(folder / WEIGHTS) == content["weights"]
@@ -126,6 +142,12 @@ class Parser(nn.Module):
             raise _damaged(folder, f"the weights in {WEIGHTS} are not those that {SETTINGS} was written with")
         parser.load_state_dict(weights)
         return parser.eval()
+
+
+def _encoder(content: Mapping[str, Any]) -> Transformer | None:
+    """The encoder under a saved parser, with any weights; None for one that reads features as they are."""
+    under = content["parser"].get("encoder") is not None
+    return Transformer(ModelSettings(**content["encoder"]), content["widths"]) if under else None
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

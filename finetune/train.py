@@ -6,6 +6,7 @@ Stopped or killed, it goes on when the same command is given again, and its pars
 """
 
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import torch
 from pydantic import Field
 
 from finetune.batches import Missing, Split, load_splits, traits
-from finetune.course import Best, Recipe, Trainer, fit
+from finetune.course import Best, Trainer, fit
 from finetune.encoder import Start, check_exporter, start
 from finetune.parser import Parser
+from finetune.recipe import Recipe
 from finetune.saved import Saved
 from finetune.scoring.protocol import (
     conditions,
@@ -74,75 +76,88 @@ def main(config: Config) -> None:
                 f"finetune runs in one process (LLP fits in its memory), but {world.size} were started: start one."
             )
         check_target(config.out, config.replace)
-        train, validation = _read(config, world.device)
-        check_exporter(config.exported_by, (train, validation), config.parser.features)
-        encoder = start(config.parser, traits(train.shards, config.parser.features))
-        plan = course_of(config, train, validation, encoder)
+        inputs = Inputs.read(config, world.device)
+        plan = course_of(config, inputs)
         unfinished = held.enter_context(resumable_folder(config.out, plan, config.replace, start_over=config.replace))
         saved = Saved(unfinished.notes)
-        trainer = Trainer.new(config, train, world.device, encoder and encoder.module)
+        trainer = Trainer.new(config, inputs.train, world.device, inputs.encoder.module if inputs.encoder else None)
         run = _resume(trainer, saved)
         with (
             tracking.run(config.tracking, "finetune", config, resume=run) as record,
             held.pop_all(),  # the run is not FINISHED before the folder is in its place
         ):
-            record.tags({f"manifest.{split.name}": split.shards.manifest.digest for split in (train, validation)})
-            record.skipped(0, train.faults + validation.faults)
-            best = fit(trainer, train, validation, record, saved, lambda: requests.made)
-            told = write(unfinished.result, config, trainer.parser, best, (train, validation))
+            record.tags({f"manifest.{name}": digest for name, digest in inputs.manifests.items()})
+            record.skipped(0, inputs.train.faults + inputs.validation.faults)
+            best = fit(trainer, inputs.train, inputs.validation, record, saved, lambda: requests.made)
+            told = write(unfinished.result, config, trainer.parser, best, inputs)
             for path in sorted(unfinished.result.iterdir()):
                 record.artifact(path)
-    say(f"Best on validation after epoch {best.epoch}, {len(validation):,} videos:\n{told}")
+    say(f"Best on validation after epoch {best.epoch}, {len(inputs.validation):,} videos:\n{told}")
     say(f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.")
 
 
-def course_of(config: Config, train: Split, validation: Split, encoder: Start | None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Inputs:
+    """What a training reads."""
+
+    train: Split
+    validation: Split
+    encoder: Start | None
+    """The encoder that is trained along, where the parser has one."""
+
+    @classmethod
+    def read(cls, config: Config, device: torch.device) -> "Inputs":
+        """Both splits on the device; raises Refusal for inputs that do not fit the settings or each other."""
+        tables, features = Tables.load(config.tables), config.parser.features
+        say(f"Read the tables in '{config.tables}'.")
+        splits = ("train", "validation")
+        train, validation = load_splits(config.shards, tables, splits, features, config.missing, device, config.reading)
+        check_exporter(config.exported_by, (train, validation), features)
+        return cls(train, validation, start(config.parser, traits(train.shards, features)))
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """The digest of each split's shard set."""
+        return {split.name: split.shards.manifest.digest for split in (self.train, self.validation)}
+
+
+def course_of(config: Config, inputs: Inputs) -> dict[str, str]:
     """All that the parser depends on, by name: a training that was stopped goes on if none of it has changed."""
     settings = [name for name in names(Recipe) if name not in BESIDE_THE_COURSE]
     course = {"version": VERSION} | {name: str(attrgetter(name)(config)) for name in settings}
-    course |= {"parser.encoder": encoder.digest} if encoder else {}
+    course |= {"parser.encoder": inputs.encoder.digest} if inputs.encoder else {}
     course |= {f"tables/{name}": digest for name, digest in table_digests(config.tables).items()}
-    for split in (train, validation):
-        course |= {f"shards/{split.name}": split.shards.manifest.digest}
-        course |= {f"videos of {split.name}": sha256_json(list(split.keys))}
-    return course
+    course |= {f"shards/{name}": digest for name, digest in inputs.manifests.items()}
+    videos = {split.name: sha256_json(list(split.keys)) for split in (inputs.train, inputs.validation)}
+    return course | {f"videos of {name}": digest for name, digest in videos.items()}
 
 
-def write(folder: Path, config: Config, parser: Parser, best: Best, splits: tuple[Split, Split]) -> str:
+def write(folder: Path, config: Config, parser: Parser, best: Best, inputs: Inputs) -> str:
     """Writes the best epoch's parser and its validation scores into the folder; the scores and their protocol in words.
 
     The parser brings thresholds per class along, whether or not the protocol asks for them.
     """
-    train, validation = splits
     parser.load_state_dict(best.weights)
-    fitted = fit_thresholds(parser, validation, config.protocol)
-    parser.trained_on = origin = trained_on(config, train, validation, best.epoch) | {"thresholds": fitted}
+    fitted = fit_thresholds(parser, inputs.validation, config.protocol)
+    parser.trained_on = origin = trained_on(config, inputs, best.epoch) | {"thresholds": fitted}
     parser.save(folder, origin)
-    judgement = judge(parser, validation, config.protocol)
-    protocol = describe(config.protocol, validation, origin["videos"], origin["tables"], fitted)
+    judgement = judge(parser, inputs.validation, config.protocol)
+    protocol = describe(config.protocol, inputs.validation, origin["videos"], origin["tables"], fitted)
     write_scores(folder, judgement, protocol)
     return f"{table(judgement.scores, judgement.exclusive)}\n{conditions(protocol)}"
 
 
-def trained_on(config: Config, train: Split, validation: Split, epoch: int) -> dict[str, Any]:
+def trained_on(config: Config, inputs: Inputs, epoch: int) -> dict[str, Any]:
     """What the saved parser says of its origin, and what evaluate later holds its inputs against."""
     return {
-        "features": traits(train.shards, config.parser.features),
-        "manifests": {split.name: split.shards.manifest.digest for split in (train, validation)},
-        "videos": {split.name: len(split) for split in (train, validation)},
+        "features": traits(inputs.train.shards, config.parser.features),
+        "encoder": inputs.encoder.digest if inputs.encoder else "",
+        "manifests": inputs.manifests,
+        "videos": {split.name: len(split) for split in (inputs.train, inputs.validation)},
         "tables": table_digests(config.tables),
         "epoch": epoch,
         "settings": config.model_dump(mode="json", exclude={"parser", "tracking", "replace", "out"}),
     }
-
-
-def _read(config: Config, device: torch.device) -> tuple[Split, Split]:
-    tables = Tables.load(config.tables)
-    say(f"Read the tables in '{config.tables}'.")
-    train, validation = load_splits(
-        config.shards, tables, ("train", "validation"), config.parser.features, config.missing, device, config.reading
-    )
-    return train, validation
 
 
 def _resume(trainer: Trainer, saved: Saved) -> str:

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from finetune import evaluate, train
-from finetune.course import Training
 from finetune.parser import Parser, ParserSettings
+from finetune.recipe import Training
 from launch import atomic
 from launch.tracking import Tracking
 from shards.labels import CATEGORIES, Span, Tables

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from finetune import train
 from finetune.batches import load_splits
-from finetune.course import Diverged, Trainer, Training, better, fit, run_epoch
+from finetune.course import Diverged, Trainer, better, fit, run_epoch
+from finetune.recipe import Training
 from finetune.saved import Saved
 from finetune.scoring.protocol import Judgement
 from launch.preemption import Stopped
@@ -79,6 +80,26 @@ def test_the_first_of_the_best_epochs_is_kept() -> None:
         best = better(best, epoch, Judgement({"segment": {"type_at_av": score}}, {}, 1), parser)
     assert best is not None
     assert (best.epoch, best.type_at_av, best.weights["weight"].item()) == (2, 5.0, 2.0)
+
+
+@pytest.mark.parametrize("options", [{"architecture": "han"}, FULL])
+def test_bfloat16_is_for_the_products_alone(corpus: Any, options: Any) -> None:
+    (split, _) = splits(corpus)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        recipe = corpus.training(parser=option(corpus, **options), training=Training(epochs=1, precision=precision))
+        trainer = Trainer.new(recipe, split, CPU)
+        batch = next(split.in_order(24))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            parsed = trainer.parser.eval()(batch.features)
+        assert {value.dtype for value in vars(parsed).values() if value is not None} == {torch.float32}
+        parts = trainer.descend(batch)
+        assert {value.dtype for value in parts.values()} == {torch.float32}
+        assert {parameter.dtype for parameter in trainer.parser.parameters()} == {torch.float32}
+        found[precision] = parsed.video, parts["loss"]
+    for one, two in zip(*found.values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0.02, atol=0.02)
+        assert not torch.equal(one, two)
 
 
 class Kill(BaseException):
@@ -163,6 +184,16 @@ def test_a_state_that_was_altered_is_refused(corpus: Any, monkeypatch: pytest.Mo
     state.write_text(state.read_text().replace('"step": 8', '"step": 9'))
     with pytest.raises(Refusal, match="must go on from its state as it was written"):
         train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG))
+
+
+def test_a_training_of_bfloat16_goes_on_bit_for_bit_too(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.LONG", LONG.model_copy(update={"precision": "bfloat16"}))
+    train.main(corpus.training("whole", parser=option(corpus, **FULL), training=LONG))
+    with pytest.raises(Stopped):
+        stopped(corpus, monkeypatch, 5, ask)
+    train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG))
+    one, two = ((corpus.work / out / "parser.safetensors").read_bytes() for out in ("whole", "again"))
+    assert one == two
 
 
 def test_states_are_saved_as_often_as_asked(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:

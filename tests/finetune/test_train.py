@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from finetune import train
-from finetune.course import Training
 from finetune.parser import Parser
+from finetune.recipe import Training
 from finetune.scoring.metrics import KINDS, LEVELS
 from launch.digest import sha256_file
 from launch.refusal import Refusal
