@@ -53,7 +53,7 @@ class VideoParse:
 
     def content(self) -> dict[str, Any]:
         """The parse as JSON holds it."""
-        return asdict(self)
+        return asdict(self) | {"events": [asdict(event) for event in self.events]}
 
 
 def parse_videos(

@@ -11,10 +11,6 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array, Map, Object, Property
 
-import finetune
-import launch
-import pretrain
-import shards
 from finetune.parser import WEIGHTS, Parser
 from finetune.scoring.decision import Protocol
 from finetune.scoring.protocol import thresholds_of
@@ -23,8 +19,9 @@ from finetune.served.model import ARTIFACT, KEYS
 from launch.digest import sha256_file
 from shards.schema import SECONDS
 
-CODE = (launch, shards, pretrain, finetune)
+CODE = ("launch", "shards", "pretrain", "finetune")
 """The packages that go along: they are on no index, and a name that is not ours there must not be installed."""
+_HOUSE = Path(__file__).parents[2]
 REQUIRED = ("jaxtyping", "mlflow", "numpy", "pydantic", "rich", "safetensors", "torch", "tyro", "webdataset", "xxhash")
 """What those packages need to serve a parser; pinned as they are installed here."""
 
@@ -41,7 +38,7 @@ def write_model(folder: Path, parser_folder: Path, protocol: Protocol) -> None:
         path=str(folder),
         python_model=str(script.__file__),
         artifacts={ARTIFACT: str(parser_folder)},
-        code_paths=[str(Path(package.__path__[0])) for package in CODE],
+        code_paths=[str(_HOUSE / package) for package in CODE],
         signature=signature(parser),
         input_example=example(parser),
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED],

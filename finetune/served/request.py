@@ -63,7 +63,8 @@ def check_keys(keys: list[str], count: int) -> list[str]:
     """The keys of a request; raises Refusal unless there is one a video, and each names one."""
     if len(keys) != count:
         raise Refusal(
-            f"A request must name every video or none, but has {len(keys)} keys for {count} videos: send {count}."
+            f"A request must name every video or none, but has {len(keys)} keys for {count} videos: "
+            f"send {count}, or none."
         )
     for key in keys:
         check_key(key, "the request's keys")
