@@ -1,14 +1,12 @@
 """What training descends: eq. (2) of the paper, of which HAN's own loss is one setting."""
 
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from finetune.cleaning.targets import Labels, Targets
 from finetune.network.adversary import Discriminator, alpha_at
-from finetune.network.pooling import Parsed
+from finetune.network.pooling import EDGE, Parsed
 from launch.settings import Settings
-
-Labels = Float[Tensor, "video category"]
 
 
 class LossSettings(Settings):
@@ -17,6 +15,9 @@ class LossSettings(Settings):
     lambda_g: float = Field(0.6, ge=0, description="weight of L_g, the mean of the audio and the visual cross-entropy")
     lambda_ad: float = Field(
         0.4, ge=0, description="weight of L_ad, the discriminator's; used where adversarial is set"
+    )
+    lambda_s: float = Field(
+        1.0, ge=0, description="weight of L_s, the cross-entropy of seconds; used where cleaning.seconds labels them"
     )
     smoothing_audio: float = Field(0.0, ge=0, le=1, description="share s of the audio label given away: (1-s)y + s/2")
     smoothing_visual: float = Field(0.1, ge=0, le=1, description="share s of the visual label given away: (1-s)y + s/2")
@@ -33,16 +34,20 @@ class Objective(nn.Module):
         self.settings = settings
         self.discriminator = Discriminator(width) if adversarial else None
 
-    def forward(self, parsed: Parsed, labels: Labels, progress: float) -> dict[str, Tensor]:
-        """The loss under "loss" and its unweighted parts: "video" (L_wsl), "guided" (L_g), "adversarial" (L_ad).
+    def forward(self, parsed: Parsed, targets: Targets, progress: float) -> dict[str, Tensor]:
+        """The loss under "loss"; unweighted "video" (L_wsl), "guided" (L_g), "seconds" (L_s), "adversarial" (L_ad).
 
-        All are means over videos and categories, in nats; `progress` in 0..1 is the share of training behind us.
+        All are means over videos and categories (L_s: and seconds), in nats; a part that is not used is left out.
+        `progress` in 0..1 is the share of training behind us.
         """
-        video = cross_entropy(parsed.video, labels)
-        audio = cross_entropy(parsed.audio, smooth(labels, self.settings.smoothing_audio))
-        visual = cross_entropy(parsed.visual, smooth(labels, self.settings.smoothing_visual))
+        video = cross_entropy(parsed.video, targets.video)
+        audio = cross_entropy(parsed.audio, smooth(targets.each[0], self.settings.smoothing_audio))
+        visual = cross_entropy(parsed.visual, smooth(targets.each[1], self.settings.smoothing_visual))
         guided = (audio + visual) / 2
         parts = {"loss": video + self.settings.lambda_g * guided, "video": video, "guided": guided}
+        if targets.seconds is not None:
+            parts["seconds"] = of_seconds(parsed, targets)
+            parts["loss"] = parts["loss"] + self.settings.lambda_s * parts["seconds"]
         if self.discriminator is not None:
             parts["adversarial"] = self.discriminator.loss(parsed.joint, alpha_at(progress), parsed.present)
             parts["loss"] = parts["loss"] + self.settings.lambda_ad * parts["adversarial"]
@@ -55,6 +60,15 @@ def cross_entropy(probabilities: Labels, labels: Labels) -> Tensor:
     Torch's own stops with an error of its own at a probability that is not a number; here the loss tells.
     """
     return -(labels * probabilities.log() + (1 - labels) * (-probabilities).log1p()).mean()
+
+
+def of_seconds(parsed: Parsed, targets: Targets) -> Tensor:
+    """L_s: the mean cross-entropy, in nats, of the seconds that exist, positive ones weighted by `targets.positive`."""
+    assert targets.seconds is not None
+    found, wanted = parsed.seconds.clamp(EDGE, 1 - EDGE), targets.seconds
+    weight = 1.0 if targets.positive is None else targets.positive[:, None, None]
+    each = -(weight * wanted * found.log() + (1 - wanted) * (-found).log1p())
+    return each.mean() if parsed.present is None else each[:, parsed.present].mean()
 
 
 def smooth(labels: Labels, share: float) -> Labels:

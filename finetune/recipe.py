@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from finetune.cleaning.cleaner import Cleaning
 from finetune.losses import LossSettings
 from finetune.parser import ParserSettings
 from finetune.scoring.protocol import Protocol
@@ -36,5 +37,6 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, description="of initial weights, dropout and order; same seed, same parser")
     parser: ParserSettings = ParserSettings()
     loss: LossSettings = LossSettings()
+    cleaning: Cleaning = Cleaning()
     training: Training = Training()
     protocol: Protocol = Protocol()

@@ -15,7 +15,9 @@ import torch
 from pydantic import Field
 
 from finetune.batches import Missing, Split, load_splits, traits
-from finetune.course import Best, Trainer, fit
+from finetune.cleaning.outside import digest, read_pseudo_labels
+from finetune.cleaning.targets import OfSeconds
+from finetune.course import fit
 from finetune.encoder import Start, check_exporter, start
 from finetune.parser import Parser
 from finetune.recipe import Recipe
@@ -29,6 +31,7 @@ from finetune.scoring.protocol import (
     table_digests,
     write_scores,
 )
+from finetune.trainer import Best, Trainer
 from launch import tracking
 from launch.atomic import check_target, resumable_folder
 from launch.digest import sha256_json
@@ -80,7 +83,8 @@ def main(config: Config) -> None:
         plan = course_of(config, inputs)
         unfinished = held.enter_context(resumable_folder(config.out, plan, config.replace, start_over=config.replace))
         saved = Saved(unfinished.notes)
-        trainer = Trainer.new(config, inputs.train, world.device, inputs.encoder.module if inputs.encoder else None)
+        encoder = inputs.encoder.module if inputs.encoder else None
+        trainer = Trainer.new(config, inputs.train, world.device, encoder, inputs.pseudo)
         run = _resume(trainer, saved)
         with (
             tracking.run(config.tracking, "finetune", config, resume=run) as record,
@@ -104,6 +108,8 @@ class Inputs:
     validation: Split
     encoder: Start | None
     """The encoder that is trained along, where the parser has one."""
+    pseudo: OfSeconds | None
+    """What `cleaning.pseudo` says of the seconds of the training videos."""
 
     @classmethod
     def read(cls, config: Config, device: torch.device) -> "Inputs":
@@ -113,7 +119,9 @@ class Inputs:
         splits = ("train", "validation")
         train, validation = load_splits(config.shards, tables, splits, features, config.missing, device, config.reading)
         check_exporter(config.exported_by, (train, validation), features)
-        return cls(train, validation, start(config.parser, traits(train.shards, features)))
+        folder = config.cleaning.pseudo
+        pseudo = None if folder is None else read_pseudo_labels(folder, train.keys).to(device)
+        return cls(train, validation, start(config.parser, traits(train.shards, features)), pseudo)
 
     @property
     def manifests(self) -> dict[str, str]:
@@ -126,6 +134,7 @@ def course_of(config: Config, inputs: Inputs) -> dict[str, str]:
     settings = [name for name in names(Recipe) if name not in BESIDE_THE_COURSE]
     course = {"version": VERSION} | {name: str(attrgetter(name)(config)) for name in settings}
     course |= {"parser.encoder": inputs.encoder.digest} if inputs.encoder else {}
+    course |= {"cleaning.pseudo": digest(inputs.pseudo)} if inputs.pseudo is not None else {}
     course |= {f"tables/{name}": digest for name, digest in table_digests(config.tables).items()}
     course |= {f"shards/{name}": digest for name, digest in inputs.manifests.items()}
     videos = {split.name: sha256_json(list(split.keys)) for split in (inputs.train, inputs.validation)}

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from finetune import train
 from finetune.batches import load_splits
-from finetune.course import Diverged, Trainer, better, fit, run_epoch
+from finetune.course import Diverged, fit, run_epoch
 from finetune.recipe import Training
 from finetune.saved import Saved
 from finetune.scoring.protocol import Judgement
+from finetune.trainer import Trainer, better
 from launch.preemption import Stopped
 from launch.refusal import Refusal
 from launch.tracking import Record

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from finetune import train
 from finetune.batches import load_splits
-from finetune.course import Trainer
 from finetune.parser import Parser, ParserSettings
 from finetune.recipe import Training
+from finetune.trainer import Trainer
 from launch.refusal import Refusal
 from pretrain.model import ModelSettings, Transformer, describe_encoder, save_encoder
 from shards.labels import Tables

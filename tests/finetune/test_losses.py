@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from finetune.cleaning.targets import Targets
 from finetune.losses import LossSettings, Objective, smooth
 from finetune.network.pooling import Parsed
 from launch.refusal import Refusal
@@ -36,7 +37,7 @@ def parts_by_hand(parsed: Parsed, labels: Tensor) -> tuple[float, float, float]:
 def test_the_loss_is_eq_2_with_visual_labels_smoothed_and_audio_labels_not() -> None:
     parsed, labels = example()
     video, audio, visual = parts_by_hand(parsed, labels)
-    found = Objective(LossSettings(), 8, adversarial=False)(parsed, labels, 0.5)
+    found = Objective(LossSettings(), 8, adversarial=False)(parsed, Targets.weak(labels), 0.5)
     assert set(found) == {"loss", "video", "guided"}
     assert found["video"].item() == pytest.approx(video, rel=1e-5)
     assert found["guided"].item() == pytest.approx((audio + visual) / 2, rel=1e-5)
@@ -45,13 +46,13 @@ def test_the_loss_is_eq_2_with_visual_labels_smoothed_and_audio_labels_not() -> 
 
 def test_hans_own_loss_is_three_cross_entropies_of_unit_weight() -> None:
     parsed, labels = example()
-    found = Objective(LossSettings(lambda_g=2.0), 8, adversarial=False)(parsed, labels, 0.5)
+    found = Objective(LossSettings(lambda_g=2.0), 8, adversarial=False)(parsed, Targets.weak(labels), 0.5)
     assert found["loss"].item() == pytest.approx(sum(parts_by_hand(parsed, labels)), rel=1e-5)
 
 
 def test_the_discriminators_loss_is_added_with_its_weight_because_the_reversal_is_the_minus_sign() -> None:
     parsed, labels = example()
-    found = Objective(LossSettings(lambda_ad=0.4), 8, adversarial=True)(parsed, labels, 0.5)
+    found = Objective(LossSettings(lambda_ad=0.4), 8, adversarial=True)(parsed, Targets.weak(labels), 0.5)
     expected = found["video"] + 0.6 * found["guided"] + 0.4 * found["adversarial"]
     torch.testing.assert_close(found["loss"], expected)
 

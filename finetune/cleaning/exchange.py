@@ -1,0 +1,130 @@
+"""What each modality of a training video tells of its labels by itself: the other one is exchanged for another video's.
+
+After Wu & Yang (CVPR 2021), with three changes. Exchange comes into training, too: a parser that met only pairs that
+belong together leans on the other modality, and its probabilities mean little beside a foreign one. A video is looked
+at by a parser that did not train on it, so that no label is remembered. And a probability becomes a label by what the
+training labels themselves say of it (`posterior`), with no threshold chosen by hand.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Int
+from pydantic import Field
+from torch import Tensor
+
+from finetune.batches import Batch, Split
+from finetune.cleaning.average import Average
+from finetune.cleaning.targets import OfModalities
+from finetune.losses import cross_entropy
+from finetune.parser import Parser
+from launch.progress import track
+from launch.settings import Settings
+from shards.schema import MODALITIES
+
+LOOK = 250
+"""Videos looked at at a time."""
+TRIES = 50
+"""Draws after which a video has a partner that shares a label with it: it has too common labels for another."""
+
+
+class Exchange(Settings):
+    """The parsers that estimate which labels hold in which modality."""
+
+    folds: int = Field(2, ge=2, description="parsers; each learns from all but its fold of the videos, and looks at it")
+    epochs: int = Field(1, ge=1, description="passes over the videos of the other folds")
+    batch: int = Field(32, ge=2, description="videos a step")
+    learning_rate: float = Field(3e-4, gt=0, description="Adam's step size")
+    average: float = Field(0.98, ge=0, lt=1, description="decay of the average of weights that looks")
+    partners: int = Field(2, ge=1, description="unrelated videos that each modality is looked at beside")
+
+
+def estimate(
+    train: Split, make: Callable[[], Parser], settings: Exchange, seed: int, lower: bool = False
+) -> OfModalities:
+    """The probability that each modality of each training video gives to each category by itself.
+
+    `make` gives a new parser; `lower`: the products in bfloat16. A function of the seed, on a CPU bit for bit. Needs at
+    least as many videos as folds.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    fold = torch.randperm(len(train), generator=dice) % settings.folds
+    found = torch.zeros(len(MODALITIES), *train.labels.shape, device=train.labels.device)
+    for number in range(settings.folds):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=dice)))
+        learnt, looked_at = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
+        what = f"labels by modality, part {number + 1}/{settings.folds}"
+        parser = _learn(train, learnt, make(), settings, lower, what)
+        found[:, looked_at] = _look(parser, train, looked_at, settings.partners, lower, dice)
+    return found
+
+
+def exchanged(parser: Parser, own: Batch, partner: Batch) -> tuple[Batch, Batch]:
+    """The batch with its own audio beside the partners' pictures, and with its own pictures beside their sound.
+
+    A second is there where both videos have it.
+    """
+    present = own.present if own.present is None or partner.present is None else own.present & partner.present
+    pairs = []
+    for kept in (parser.settings.audio, parser.settings.visual):
+        features = partner.features | {name: own.features[name] for name in kept}
+        pairs.append(Batch(own.rows, features, own.labels, present))
+    return pairs[0], pairs[1]
+
+
+def unrelated(rows: Int[Tensor, " video"], labels: Tensor, dice: torch.Generator) -> Int[Tensor, " video"]:
+    """For each of the rows another of them, drawn among those without a label in common (if that can be found)."""
+    partner = rows[torch.randint(len(rows), rows.shape, generator=dice)]
+    for _ in range(TRIES):
+        clash = ((labels[rows] * labels[partner]).sum(dim=1) > 0).cpu().nonzero()[:, 0]
+        if not len(clash):
+            break
+        partner[clash] = rows[torch.randint(len(rows), clash.shape, generator=dice)]
+    return partner
+
+
+def _learn(
+    train: Split, rows: Int[Tensor, " video"], parser: Parser, settings: Exchange, lower: bool, what: str
+) -> Parser:
+    """The averaged parser after its epochs on these videos; each beside the one before it in its batch."""
+    parser = parser.to(train.labels.device).train()
+    optimizer = torch.optim.Adam(parser.parameters(), settings.learning_rate, fused=True)
+    average = Average(parser, settings.average)
+    steps = list(_steps(rows, settings))
+    for places in track(steps, what, unit="batch"):
+        own = train.batch(places.to(train.labels.device))
+        losses = [
+            cross_entropy(probabilities, own.labels)
+            for probabilities in _alone(parser, own, train.batch(own.rows.roll(1)), lower)
+        ]
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+        average.follow(parser)
+    return average.parser
+
+
+def _steps(rows: Int[Tensor, " video"], settings: Exchange) -> Iterator[Int[Tensor, " video"]]:
+    for _ in range(settings.epochs):
+        yield from rows[torch.randperm(len(rows))].split(settings.batch)
+
+
+def _alone(parser: Parser, own: Batch, partner: Batch, lower: bool) -> Sequence[Tensor]:
+    """The probabilities of the videos' audio, and those of their pictures, beside the partners' other modality."""
+    heard, seen = exchanged(parser, own, partner)
+    with torch.autocast(own.labels.device.type, torch.bfloat16, enabled=lower):
+        return parser(heard.features, heard.present).audio, parser(seen.features, seen.present).visual
+
+
+@torch.inference_mode()
+def _look(
+    parser: Parser, train: Split, rows: Int[Tensor, " video"], partners: int, lower: bool, dice: torch.Generator
+) -> OfModalities:
+    """The mean probabilities of each modality of these videos beside several unrelated ones."""
+    total = torch.zeros(len(MODALITIES), len(rows), train.labels.shape[1], device=train.labels.device)
+    for _ in range(partners):
+        beside = unrelated(rows, train.labels, dice)
+        pairs = zip(rows.split(LOOK), beside.split(LOOK), strict=True)
+        looks = [_alone(parser, train.batch(own), train.batch(other), lower) for own, other in pairs]
+        total += torch.stack([torch.cat(each) for each in zip(*looks, strict=True)])
+    return total / partners
