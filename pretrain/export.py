@@ -29,7 +29,7 @@ from shards.finished import VERSION, Bad, Bench, Done, going_on, sweep
 from shards.location import Location
 from shards.manifest import Manifest
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import Feature, Video
+from shards.schema import MODALITIES, SECONDS, Feature, Video, seconds_of
 from shards.write import ShardWriter
 
 EMBEDDINGS = ("pretrained_audio", "pretrained_visual")
@@ -141,10 +141,10 @@ class Export:
             read = self.shards.batch(asked, self.encoder.settings.features)
             skipped = sorted(set(asked).difference(read.places.tolist()))
             bad += [(self.shards.keys[place], fault) for place, fault in zip(skipped, read.faults, strict=True)]
-            rows = embed(self.encoder, read.features, self.config.scale)
-            for index, place in enumerate(read.places):
-                of_video = {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)}
-                writer.add(Video(self.shards.keys[place], of_video))
+            keys = [self.shards.keys[place] for place in read.places]
+            rows = embed(self.encoder, read.features, self.config.scale, [seconds_of(key) for key in keys])
+            for index, key in enumerate(keys):
+                writer.add(Video(key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)}))
         return bad
 
 
@@ -152,11 +152,16 @@ def embed(
     encoder: Transformer,
     features: Mapping[str, Float[np.ndarray, "video second feature"]],
     scale: Literal["layer_norm", "unit"],
+    lengths: Sequence[int],
 ) -> list[Float[np.ndarray, "video second width"]]:
-    """The audio and the visual embeddings of some videos, float32."""
+    """The audio and the visual embeddings of some videos of these seconds, float32; zeros after their end."""
     device = encoder.norm.weight.device
+    present = None
+    if any(length < SECONDS for length in lengths):
+        exists = torch.arange(SECONDS, device=device) < torch.tensor(lengths, device=device)[:, None]
+        present = exists[:, None].expand(-1, len(MODALITIES), -1)
     with torch.inference_mode():
-        found = encoder({name: torch.from_numpy(array).to(device) for name, array in features.items()})
+        found = encoder({name: torch.from_numpy(array).to(device) for name, array in features.items()}, present)
     return [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
 
 

@@ -19,7 +19,7 @@ from shards.schema import Feature
 from shards.tars.index import index_name
 from shards.write import ShardWriter, open_shard
 
-VERSION = f"{SCHEMA}.1"
+VERSION = f"{SCHEMA}.2"
 """Of shards, of the notes, and of how shards are made; beginnings of another version are not gone on with."""
 Bad = Sequence[tuple[str, str]]
 """Key and fault of each video that was left out."""

@@ -14,7 +14,7 @@ from launch.atomic import Unfinished
 from launch.digest import sha256_json
 from launch.refusal import Refusal
 from shards.finished import VERSION, Bad, Bench, Done
-from shards.schema import Video
+from shards.schema import Video, seconds_of
 from shards.sources import BadVideo, Place, Reader, unreadable
 from shards.sources.join import Selection
 from shards.write import ShardWriter
@@ -109,7 +109,7 @@ class Builder:
 
     def _add(self, writer: ShardWriter, key: str, places: Sequence[tuple[str, Place]]) -> None:
         features = {
-            reader.feature.name: _readable(reader, name, reader.read, place)
+            reader.feature.name: _readable(reader, name, partial(reader.read, seconds=seconds_of(key)), place)
             for reader, (name, place) in zip(self.readers, places, strict=True)
         }
         try:

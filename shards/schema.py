@@ -12,7 +12,7 @@ from launch.refusal import Refusal
 WIDEST = 1 << 16
 """Numbers a second that a feature may have; more is taken for a fault, since batches are made from it."""
 SECONDS = 10
-"""Length of a video in seconds; every feature is stored with one row a second."""
+"""Length of a video in seconds; every feature is stored with one row a second, zeros where a video is shorter."""
 _TIMES = re.compile(r"_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)$")
 MODALITIES = ("audio", "visual")
 """In the order in which they are stacked wherever both are."""
@@ -33,7 +33,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Video:
-    """A ten-second clip: its key and its features, each (SECONDS, width)."""
+    """A clip of at most ten seconds: its key and its features, each (SECONDS, width), zeros after its end."""
 
     key: str
     features: Mapping[str, np.ndarray]

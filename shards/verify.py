@@ -22,7 +22,7 @@ from shards.location import Location, check_environment, is_remote
 from shards.manifest import Manifest, Shard
 from shards.read import ReadSettings
 from shards.remote.cache import HostCache
-from shards.schema import check_features
+from shards.schema import check_features, seconds_of
 from shards.sets import find_sets
 from shards.statistics import Looks, table, together
 from shards.tars.index import Index, check_digest, index_name, key_of_member, member_digest
@@ -159,7 +159,8 @@ class Check:
         check_features(video, self.manifest.features)
         if not self.statistics:
             return {}
-        return {name: Looks.of(name, video.features[name]) for name in self.manifest.features}
+        seconds = seconds_of(key)  # what follows them is no silence
+        return {name: Looks.of(name, video.features[name][:seconds]) for name in self.manifest.features}
 
 
 def _check_set(config: Config, location: str, manifest: Manifest, what: str) -> list[Checked]:

@@ -13,7 +13,7 @@ from launch.refusal import Refusal
 from shards.labels import SPLITS, Tables, feature_id
 from shards.location import Location
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import Feature, Video, check_features
+from shards.schema import Feature, Video, check_features, seconds_of
 from shards.sources import BadVideo, Source, unreadable
 from shards.sources.arrays import LLP_NAMES
 from shards.sources.join import Selection, check_distinct, join
@@ -115,7 +115,7 @@ class OfFolders:
         for source, (name, place) in zip(self.selection.sources, self.selection.places(key), strict=True):
             feature = source.reader.feature
             try:
-                read = source.reader.read(name, place)
+                read = source.reader.read(name, place, seconds_of(key))
             except OSError as error:
                 raise unreadable(source.reader.where(name), error) from None
             with np.errstate(over="ignore"):

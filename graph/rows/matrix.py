@@ -18,7 +18,7 @@ from launch.refusal import Refusal
 
 FORMAT = "soundsight-matrix-v2"
 MOST_ZERO = 0.2
-"""The largest share of rows without any signal that is believed (rows that are all zero have no direction)."""
+"""The largest share of existing rows without any signal that is believed (all zero: they have no direction)."""
 ROUNDING = 1e-6
 """What is left of a row without the mean is a direction where it is longer than this share of the mean."""
 BLOCK = 8192
@@ -123,6 +123,7 @@ def open_matrix(path: Path, manifest_digest: str) -> Matrix:
         if digests.shape != (len(rows), DIGEST):
             raise ValueError(f"{len(rows)} rows have digests of shape {digests.shape}")
         feature, made, manifest = about["feature"], about["made"], about["manifest"]
+        absent = about.get("absent", 0)
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise Refusal(
             f"A matrix must be a whole safetensors file with 'rows' and 'digests', but '{path}' is not ({error}): "
@@ -133,7 +134,7 @@ def open_matrix(path: Path, manifest_digest: str) -> Matrix:
             f"A matrix must come from the shards in use, but '{path}' holds rows of another manifest "
             f"({manifest[:12] or 'none'}, not {manifest_digest[:12]}): build the graph again."
         )
-    return Matrix(feature, manifest, rows, _zero_rows(rows, feature), digests, made=made)
+    return Matrix(feature, manifest, rows, _zero_rows(rows, feature, absent), digests, made=made)
 
 
 def digests_of(rows: Float16[np.ndarray, "row width"]) -> UInt8[np.ndarray, "row 16"]:
@@ -166,13 +167,13 @@ def _lengths(rows: Float32[np.ndarray, "row width"]) -> Float32[np.ndarray, " ro
     return np.sqrt(np.einsum("rw,rw->r", rows, rows, optimize=False))
 
 
-def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str) -> Bool[np.ndarray, " snippet"]:
+def _zero_rows(rows: Float16[np.ndarray, "snippet width"], feature: str, absent: int) -> Bool[np.ndarray, " snippet"]:
     blocks = [~np.any(rows[start : start + BLOCK], axis=1) for start in range(0, len(rows), BLOCK)]
     zero = np.concatenate(blocks) if blocks else np.zeros(0, bool)
-    share = zero.mean() if len(zero) else 0.0
-    if share > MOST_ZERO:
+    silent, existing = int(zero.sum()) - absent, max(len(zero) - absent, 1)
+    if silent / existing > MOST_ZERO:
         raise Refusal(
-            f"At most {MOST_ZERO:.0%} of a feature's rows may be all zero, but '{feature}' has {share:.1%} "
-            f"({int(zero.sum())} of {len(zero)}): check the extraction of that feature."
+            f"At most {MOST_ZERO:.0%} of a feature's rows may be all zero, but '{feature}' has {silent / existing:.1%} "
+            f"({silent} of {existing}): check the extraction of that feature."
         )
     return zero

@@ -18,7 +18,7 @@ from launch.progress import track
 from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.read import Shards
-from shards.schema import SECONDS, Video
+from shards.schema import SECONDS, Video, seconds_of
 
 VIDEOS = 64
 """Videos that are brought into shape together."""
@@ -74,7 +74,7 @@ class _Column:
 
     def __init__(self, shards: Shards, name: str, file: BinaryIO, settings: RowSettings) -> None:
         self._described, self._snippets = shards.manifest.features[name], len(shards) * SECONDS
-        self._about = {"feature": name, "manifest": shards.manifest.digest}
+        self._about = {"feature": name, "manifest": shards.manifest.digest, "absent": _absent(shards)}
         self._name, self._file, self._settings = name, file, settings
         width = settings.projected(self._described.width, self._snippets)
         self._projection = _projection(self._described.width, width, settings.seed)
@@ -165,6 +165,11 @@ def dequantised(codes: Float16[np.ndarray, "row width"]) -> Float16[np.ndarray, 
     values = (codes.astype(np.float32) * np.float32(4 / HIGHEST_CODE) - 2).astype(np.float16)
     values[~codes.any(axis=1)] = 0
     return values
+
+
+def _absent(shards: Shards) -> int:
+    """How many rows stand for no second, since their video is shorter than SECONDS; they are zero."""
+    return sum(SECONDS - seconds_of(key) for key in shards.keys)
 
 
 def _projection(width: int, target: int, seed: int) -> Float32[np.ndarray, "width target"] | None:

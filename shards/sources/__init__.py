@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from launch.refusal import Refusal
-from shards.schema import Feature
+from shards.schema import SECONDS, Feature
 
 Place = tuple[int, ...]
 """Where a source finds a video: numbers that its reader knows to read, such as a file's and an offset's."""
@@ -37,8 +37,8 @@ class Reader(Protocol):
     def stamp(self, name: str, place: Place) -> tuple[object, ...]:
         """What changes when the file behind a place does, or what it holds there; OSError when it is gone."""
 
-    def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
-        """The feature of a video, float32, one row a second.
+    def read(self, name: str, place: Place, seconds: int = SECONDS) -> Float[np.ndarray, "second width"]:
+        """The feature of a video, float32, one row a second, SECONDS of them; zeros after those that it has.
 
         Raises BadVideo for a bad one, Refusal for a bad container, and OSError for a file that cannot be read.
         """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,13 +15,22 @@ LLP_NAMES = {"vggish": "vggish", "res152": "resnet152", "r2plus1d_18": "r2plus1d
 """LLP's names → feature names; anything else is a feature of its own name."""
 WIDTHS = {"vggish": 128, "resnet152": 2048, "r2plus1d_18": 512}
 """Widths that are known; any other feature takes the width of its first sound array."""
+RATES = {"vggish": (1,), "resnet152": (8, 1), "r2plus1d_18": (1,)}
+"""Rows a second that LLP's arrays have, as extracted or averaged; others have those of their first sound array."""
 VGGISH = "vggish"
 RAW, SIGNED, QUANTISED, DEQUANTISED = "raw", "signed", "quantised", "dequantised"
 """Variants of VGGish: after the last ReLU, with negative values (PCA'd, or before the ReLU) and codes 0..255 are told
 apart by their values; AudioSet's release, from codes back to values, is known by its format."""
 
-Spot = tuple[str, Callable[[], np.ndarray]]
-"""An array that was not read yet: what a refusal calls it, and how to load it."""
+
+class Spot(NamedTuple):
+    """An array that was not read yet."""
+
+    place: str
+    """What a refusal calls it."""
+    load: Callable[[], np.ndarray]
+    seconds: int = SECONDS
+    """How long its name says that the video is."""
 
 
 def load_array(stream: BinaryIO, place: str) -> Float[np.ndarray, "row width"]:
@@ -49,48 +58,60 @@ def load_array(stream: BinaryIO, place: str) -> Float[np.ndarray, "row width"]:
 
 
 def per_second(
-    array: Float[np.ndarray, "row width"], feature: Feature, place: str
+    array: Float[np.ndarray, "row width"],
+    feature: Feature,
+    place: str,
+    seconds: int = SECONDS,
+    rates: tuple[int, ...] = (1,),
 ) -> Float[np.ndarray, "second width"]:
-    """An array averaged to one row a second.
+    """An array averaged to one row a second, and zeros after the seconds that the video has.
 
     ResNet-152 comes as 8 rows a second; HAN's linear layer is applied to each and averaged, so averaging first
-    is the same and 8 times smaller. Raises BadVideo for a wrong shape, NaN or infinity, and Refusal for another
-    variant than the feature's.
+    is the same and 8 times smaller. A video shorter than SECONDS has as many rows as one of `rates` gives, for its own
+    seconds or for SECONDS. Raises BadVideo for a wrong shape, NaN or infinity, and Refusal for another variant than the
+    feature's.
     """
-    _check_sound(array, feature.name, feature.width, place)
+    every = _seconds_of(array, feature.name, feature.width, place, seconds, rates)
     variant = variant_of(array) if feature.variant else None
     if variant and variant != feature.variant:
         raise Refusal(
             f"A corpus must hold one variant of '{feature.name}', but '{place}' is {variant} and others are "
             f"{feature.variant}: extract all of them the same way."
         )
-    return array.reshape(SECONDS, -1, feature.width).mean(axis=1)
+    rows = np.zeros((SECONDS, feature.width), np.float32)
+    rows[:seconds] = array.reshape(every, -1, feature.width).mean(axis=1)[:seconds]
+    return rows
 
 
-def describe(called: str, spots: Iterable[Spot], told: str, dtype: str) -> Feature:
+def describe(called: str, spots: Iterable[Spot], told: str, dtype: str) -> tuple[Feature, tuple[int, ...]]:
     """The feature that arrays called so hold, as the first sound one shows it, and the first that tells its variant.
 
-    `told` is where they come from, in words. Raises the first array's BadVideo when none is sound.
+    With it, the rows a second that arrays of shorter videos may have. `told` is where they come from, in words. Raises
+    the first array's BadVideo when none is sound.
     """
     name = LLP_NAMES.get(called, called)
     feature: Feature | None = None
     fault: BadVideo | None = None
-    for place, load in spots:
+    rates = RATES.get(name)
+    for place, load, seconds in spots:
         try:
             array = load()
-            _check_sound(array, name, WIDTHS.get(name) or array.shape[1], place)
+            possible = rates or (max(len(array) // seconds, 1),)
+            every = _seconds_of(array, name, WIDTHS.get(name) or array.shape[1], place, seconds, possible)
         except BadVideo as error:
             fault = fault or error
             continue
         if feature is None:
-            source = f"{told}, {len(array) // SECONDS} row(s) a second"
+            rate = len(array) // every
+            source = f"{told}, {rate} row(s) a second"
             feature = Feature(name, array.shape[1], RAW if name == VGGISH else "", source, dtype)
+            rates = rates or (rate,)
         variant = variant_of(array) if feature.variant else None
         if variant or not feature.variant:
-            return replace(feature, variant=variant or "")
+            return replace(feature, variant=variant or ""), rates or ()
     if feature is None:
         raise fault or Refusal(f"A feature must have arrays, but '{called}' has none.")
-    return feature
+    return feature, rates or ()
 
 
 def variant_of(array: Float[np.ndarray, "row width"]) -> str | None:
@@ -102,10 +123,16 @@ def variant_of(array: Float[np.ndarray, "row width"]) -> str | None:
     return QUANTISED if array.max() <= 255 and np.array_equal(array, np.round(array)) else RAW
 
 
-def _check_sound(array: Float[np.ndarray, "row width"], name: str, width: int, place: str) -> None:
-    if array.shape[1] != width or not width or array.shape[0] % SECONDS or not array.shape[0]:
+def _seconds_of(
+    array: Float[np.ndarray, "row width"], name: str, width: int, place: str, seconds: int, rates: tuple[int, ...]
+) -> int:
+    """How many seconds the rows of a sound array stand for: those of the video, or SECONDS."""
+    rows, own = len(array), [seconds * rate for rate in rates]
+    padded = rows % SECONDS == 0 if seconds == SECONDS else rows in [SECONDS * rate for rate in rates]
+    if array.shape[1] != width or not width or not rows or not (padded or rows in own):
+        wanted = "or a multiple of it" if seconds == SECONDS else f"or {own[0]} for the {seconds} s that its key says"
         raise BadVideo(
-            f"Feature '{name}' must have {SECONDS} rows, or a multiple of it, of width {width or 'at least 1'}, "
+            f"Feature '{name}' must have {SECONDS} rows, {wanted}, of width {width or 'at least 1'}, "
             f"but '{place}' has shape {array.shape}: extract it again."
         )
     if not np.isfinite(array).all():
@@ -114,3 +141,4 @@ def _check_sound(array: Float[np.ndarray, "row width"], name: str, width: int, p
             f"Feature values must be finite, but '{place}' holds {array[row, column]} at row {row}, "
             f"column {column}: extract it again."
         )
+    return seconds if rows in own else SECONDS

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from launch.refusal import Refusal
-from shards.schema import Feature, check_feature_name
+from shards.schema import SECONDS, Feature, check_feature_name, seconds_of
 from shards.sources import Place, Source, Stamp, stamp_of
-from shards.sources.arrays import describe, load_array, per_second
+from shards.sources.arrays import Spot, describe, load_array, per_second
 
 SUFFIX = ".npy"
 
@@ -24,6 +24,8 @@ class ArrayFolder:
 
     path: Path
     feature: Feature
+    rates: tuple[int, ...]
+    """Rows a second that the arrays of shorter videos may have."""
 
     def where(self, name: str) -> str:
         """The file's path; `name` is the key without its two times, or the whole key."""
@@ -33,10 +35,10 @@ class ArrayFolder:
         """The state of the video's file."""
         return stamp_of(self.path / f"{name}{SUFFIX}")
 
-    def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
+    def read(self, name: str, place: Place, seconds: int = SECONDS) -> Float[np.ndarray, "second width"]:
         """A video's feature; BadVideo as `load_array` and `per_second` say."""
         file = self.path / f"{name}{SUFFIX}"
-        return per_second(_load(file), self.feature, str(file))
+        return per_second(_load(file), self.feature, str(file), seconds, self.rates)
 
 
 def open_folders(parent: Path, names: Sequence[str], dtype: str) -> list[Source]:
@@ -57,11 +59,11 @@ def _open(path: Path, dtype: str) -> Source:
         raise Refusal(f"A feature folder must hold .npy files, but '{path}' holds none: give the folder above it.")
     name = path.resolve().name
     check_feature_name(name, f"'{path.parent}'")
-    files = (path / f"{stem}{SUFFIX}" for stem in places)
-    spots = ((str(file), partial(_load, file)) for file in files)
-    feature = describe(name, spots, f"{name}/<id>{SUFFIX}", dtype)
+    files = ((stem, path / f"{stem}{SUFFIX}") for stem in places)
+    spots = (Spot(str(file), partial(_load, file), seconds_of(stem)) for stem, file in files)
+    feature, rates = describe(name, spots, f"{name}/<id>{SUFFIX}", dtype)
     told = {"kind": "npy folder", "name": name, "videos": len(places)}
-    return Source(ArrayFolder(path, feature), places, told)
+    return Source(ArrayFolder(path, feature, rates), places, told)
 
 
 def _files(path: Path) -> dict[str, Place]:

@@ -50,8 +50,9 @@ class Records:
         """The state of the file when it was listed, and the place in it."""
         return self.stamps[place[0]], *place[1:]
 
-    def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
-        """A video's feature; BadVideo unless it has ten rows of 128 bytes, Refusal for a record that is damaged."""
+    def read(self, name: str, place: Place, seconds: int = SECONDS) -> Float[np.ndarray, "second width"]:
+        """A video's feature; BadVideo unless it has 128 bytes for each of its seconds, or of ten, and Refusal for a
+        record that is damaged."""
         number, offset, record = place
         path = self.files[number]
         with path.open("rb") as file:
@@ -63,7 +64,7 @@ class Records:
             each.bytes_list.value
             for each in _parse(payload, path, record).feature_lists.feature_list[EMBEDDING].feature
         ]
-        return _values(rows, name, _at(path, record))
+        return _values(rows, name, _at(path, record), seconds)
 
 
 def open_records(patterns: Sequence[str], dtype: str) -> Source:
@@ -161,7 +162,7 @@ def _seconds(value: float) -> str:
     return np.format_float_positional(np.float32(value), trim="-")
 
 
-def _values(rows: Sequence[Sequence[bytes]], name: str, place: str) -> Float[np.ndarray, "second width"]:
+def _values(rows: Sequence[Sequence[bytes]], name: str, place: str, seconds: int) -> Float[np.ndarray, "second width"]:
     width = WIDTHS[VGGISH]
     wrong = next((second for second, row in enumerate(rows) if len(row) != 1 or len(row[0]) != width), None)
     if wrong is not None:
@@ -169,15 +170,17 @@ def _values(rows: Sequence[Sequence[bytes]], name: str, place: str) -> Float[np.
         raise BadVideo(
             f"A second must have {width} bytes, but '{name}' ({place}) has {found} at {wrong}: leave it out."
         )
-    if len(rows) != SECONDS:
+    if len(rows) not in (seconds, SECONDS):
         remedy = (
             "it is a shorter clip, leave it out (--on_bad skip)"
-            if len(rows) < SECONDS
+            if len(rows) < seconds
             else "cut it into clips of that length"
         )
-        raise BadVideo(f"A video must have {SECONDS} seconds, but '{name}' ({place}) has {len(rows)}: {remedy}.")
-    codes = np.frombuffer(b"".join(row[0] for row in rows), np.uint8).reshape(SECONDS, width)
-    return codes.astype(np.float32) * np.float32(4 / 255) - np.float32(2)
+        raise BadVideo(f"A video must have {seconds} seconds, but '{name}' ({place}) has {len(rows)}: {remedy}.")
+    codes = np.frombuffer(b"".join(row[0] for row in rows[:seconds]), np.uint8).reshape(seconds, width)
+    values = np.zeros((SECONDS, width), np.float32)
+    values[:seconds] = codes.astype(np.float32) * np.float32(4 / 255) - np.float32(2)
+    return values
 
 
 def _at(path: Path, record: int) -> str:

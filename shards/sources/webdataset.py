@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from launch.progress import say, track
 from launch.refusal import Refusal
-from shards.schema import Feature, check_feature_name, check_key, key_of
+from shards.schema import SECONDS, Feature, check_feature_name, check_key, key_of, seconds_of
 from shards.sources import Place, Source, Stamp, find_files, stamp_of
 from shards.sources.arrays import Spot, describe, load_array, per_second
 from shards.tars.walk import walk
@@ -34,6 +34,8 @@ class TarArrays:
     """The state of each file."""
     called: str
     feature: Feature
+    rates: tuple[int, ...]
+    """Rows a second that the arrays of shorter videos may have."""
 
     def where(self, name: str) -> str:
         """The member's name; which tar would hold it nobody knows."""
@@ -43,10 +45,10 @@ class TarArrays:
         """The state of the file when it was listed, and the place in it."""
         return self.stamps[place[0]], *place[1:]
 
-    def read(self, name: str, place: Place) -> Float[np.ndarray, "second width"]:
+    def read(self, name: str, place: Place, seconds: int = SECONDS) -> Float[np.ndarray, "second width"]:
         """A video's feature; BadVideo as `load_array` and `per_second` say."""
         path, array = self.files[place[0]], f"{name}.{self.called}{ARRAY}"
-        return per_second(_load(path, array, place), self.feature, _at(path, array))
+        return per_second(_load(path, array, place), self.feature, _at(path, array), seconds, self.rates)
 
 
 def open_tars(patterns: Sequence[str], dtype: str) -> list[Source]:
@@ -82,8 +84,8 @@ def _source(
 ) -> Source:
     ordered = dict(sorted(places.items()))
     folders = ", ".join(sorted({path.parent.resolve().name for path in files}))
-    spots = (_spot(files[place[0]], f"{name}.{called}{ARRAY}", place) for name, place in ordered.items())
-    feature = describe(called, spots, f"{folders}/*{SUFFIX}, <key>.{called}{ARRAY}", dtype)
+    spots = (_spot(files[place[0]], name, called, place) for name, place in ordered.items())
+    feature, rates = describe(called, spots, f"{folders}/*{SUFFIX}, <key>.{called}{ARRAY}", dtype)
     told = {
         "kind": "WebDataset tars",
         "name": folders,
@@ -91,7 +93,7 @@ def _source(
         "tars": len(files),
         "videos": len(places),
     }
-    return Source(TarArrays(files, stamps, called, feature), ordered, told)
+    return Source(TarArrays(files, stamps, called, feature, rates), ordered, told)
 
 
 def _split(path: Path, name: str) -> tuple[str, str]:
@@ -119,8 +121,9 @@ def _split(path: Path, name: str) -> tuple[str, str]:
     return key_of(stem), called
 
 
-def _spot(path: Path, array: str, place: Place) -> Spot:
-    return _at(path, array), partial(_load, path, array, place)
+def _spot(path: Path, name: str, called: str, place: Place) -> Spot:
+    array = f"{name}.{called}{ARRAY}"
+    return Spot(_at(path, array), partial(_load, path, array, place), seconds_of(name))
 
 
 def _load(path: Path, array: str, place: Place) -> Float[np.ndarray, "row width"]:
