@@ -14,7 +14,6 @@ from mlflow.types.schema import Array, Map, Object, Property
 from finetune.parser import WEIGHTS, Parser
 from finetune.scoring.decision import Protocol
 from finetune.scoring.protocol import thresholds_of
-from finetune.served import script
 from finetune.served.model import ARTIFACT, KEYS
 from launch.digest import sha256_file
 from shards.schema import SECONDS
@@ -36,7 +35,7 @@ def write_model(folder: Path, parser_folder: Path, protocol: Protocol) -> None:
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     mlflow.pyfunc.save_model(
         path=str(folder),
-        python_model=str(script.__file__),
+        python_model=str(Path(__file__).with_name("script.py")),
         artifacts={ARTIFACT: str(parser_folder)},
         code_paths=[str(_HOUSE / package) for package in CODE],
         signature=signature(parser),
