@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from finetune import evaluate, train
 from finetune.batches import load_splits
@@ -34,7 +35,14 @@ def test_scores_table_and_plot_are_written_and_said(trained: Any, capsys: pytest
     assert scores["protocol"]["gate"] == "global"
     assert scores["protocol"]["threshold"] == 0.5
     assert list(scores["protocol"]["features"]) == ["sound", "frames", "motion"]
-    for words in ("Type@AV", "gate: global", "threshold: 0.5", "videos: 11", "sound (raw)"):
+    assert {level: list(kinds) for level, kinds in scores["exclusive"].items()} == {
+        level: ["audible_only", "visible_only"] for level in ("segment", "event")
+    }
+    recorded = trained.runs()[1][0].data.metrics
+    assert recorded["test/event/visible_only"] == scores["exclusive"]["event"]["visible_only"]
+    for words in (
+        "Type@AV", "Visible-only", "gate: global", "thresholds: fixed", "threshold: 0.5", "videos: 11", "sound (raw)",
+    ):  # fmt: skip
         assert words in said
     assert "subset: not comparable with the paper (24 of 10,000 train videos, 11 of 1,200 test videos)" in said
     with (config.out / "categories.csv").open() as file:
@@ -61,6 +69,54 @@ def test_validation_scores_are_those_that_training_wrote(trained: Any) -> None:
     evaluate.main(config)
     ours, theirs = (json.loads((folder / "scores.json").read_text()) for folder in (config.out, config.parser))
     assert (ours["segment"], ours["event"]) == (theirs["segment"], theirs["event"])
+
+
+def test_thresholds_per_class_come_with_the_parser_and_are_told_with_the_scores(
+    trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = trained.evaluation(protocol=Protocol(thresholds="per_class"))
+    evaluate.main(config)
+    told = json.loads((config.out / "scores.json").read_text())["protocol"]
+    fitted = Parser.from_pretrained(config.parser).trained_on["thresholds"]
+    assert told["fitted"] == fitted
+    assert (fitted["split"], fitted["gate"], len(fitted["audio"]), len(fitted["visual"])) == (
+        "validation", "global", 25, 25,
+    )  # fmt: skip
+    assert "thresholds: per_class" in capsys.readouterr().out
+    with pytest.raises(Refusal, match="were fitted with the gate 'global', not 'per_modality'"):
+        evaluate.main(trained.evaluation("again", protocol=Protocol(thresholds="per_class", gate="per_modality")))
+    assert not (trained.work / "again").exists()
+
+
+def test_thresholds_per_class_are_refused_where_the_parser_brings_none_or_those_of_test(trained: Any) -> None:
+    parser = Parser.from_pretrained(trained.work / "parser")
+    fitted = parser.trained_on.pop("thresholds")
+    for name, added, message in (
+        ("none", {}, "it has none: train a parser again"),
+        ("test", {"thresholds": fitted | {"split": "test"}}, "the split 'test', not 'validation'"),
+    ):
+        (trained.work / name).mkdir()
+        parser.save(trained.work / name, parser.trained_on | added)
+        with pytest.raises(Refusal, match=message):
+            evaluate.main(trained.evaluation(parser=trained.work / name, protocol=Protocol(thresholds="per_class")))
+        evaluate.main(trained.evaluation(f"fixed {name}", parser=trained.work / name))
+
+
+def test_training_under_thresholds_per_class_chooses_its_epoch_by_fixed_ones_and_scores_by_its_own(
+    corpus: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.main(corpus.training("fixed"))
+    train.main(corpus.training("own", protocol=Protocol(thresholds="per_class")))
+    assert "thresholds: per_class" in capsys.readouterr().out
+    fixed, own = (Parser.from_pretrained(corpus.work / name) for name in ("fixed", "own"))
+    assert fixed.trained_on["thresholds"] == own.trained_on["thresholds"]
+    assert all(torch.equal(x, y) for x, y in zip(fixed.parameters(), own.parameters(), strict=True))
+    config = corpus.evaluation(
+        parser=corpus.work / "own", split="validation", protocol=Protocol(thresholds="per_class")
+    )
+    evaluate.main(config)
+    ours, theirs = (json.loads((folder / "scores.json").read_text()) for folder in (config.out, corpus.work / "own"))
+    assert (ours["segment"], ours["exclusive"]) == (theirs["segment"], theirs["exclusive"])
 
 
 def test_embeddings_of_another_encoder_are_refused(corpus: Any) -> None:
