@@ -36,6 +36,40 @@ def test_the_loss_is_the_cross_entropy_of_audio_against_visual() -> None:
     torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(discriminator(rows), truth))
 
 
+def test_seconds_that_do_not_exist_are_neither_judged_nor_taught() -> None:
+    torch.manual_seed(0)
+    discriminator, joint = Discriminator(8), torch.randn(2, 3, 10, 8)
+    present = torch.arange(10) < torch.tensor([10, 7, 1])[:, None]
+    changed = joint.masked_fill(~present[..., None], 1e6).requires_grad_()
+    found = discriminator.loss(changed, 0.5, present)
+    rows = torch.cat([each[video, :length] for each in joint for video, length in enumerate((10, 7, 1))]).relu()
+    truth = torch.cat([torch.ones(18), torch.zeros(18)])
+    torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(discriminator(rows), truth))
+    found.backward()
+    assert changed.grad is not None
+    assert not changed.grad[:, ~present].any()
+    assert changed.grad[:, present].any()
+
+
+def test_where_every_second_exists_none_has_to_be_said() -> None:
+    torch.manual_seed(0)
+    discriminator, joint = Discriminator(8), torch.randn(2, 3, 10, 8)
+    assert discriminator.loss(joint, 1.0) == discriminator.loss(joint, 1.0, torch.ones(3, 10, dtype=torch.bool))
+
+
+def test_the_parser_ascends_what_the_discriminator_descends() -> None:
+    torch.manual_seed(0)
+    discriminator, joint = Discriminator(8), torch.randn(2, 8, 10, 8)
+    gradients = {}
+    for alpha in (-1.0, 0.7):  # at −1 the reversal is undone: the plain gradient
+        features = joint.clone().requires_grad_()
+        loss = discriminator.loss(features, alpha)
+        gradients[alpha] = torch.autograd.grad(loss, [features, *discriminator.parameters()])
+    torch.testing.assert_close(gradients[0.7][0], -0.7 * gradients[-1.0][0])
+    for reversed_, plain in zip(gradients[0.7][1:], gradients[-1.0][1:], strict=True):
+        assert torch.equal(reversed_, plain)
+
+
 def test_a_step_of_descent_trains_the_discriminator_and_confuses_the_features() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(8)

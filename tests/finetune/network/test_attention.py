@@ -81,13 +81,15 @@ def test_plain_attention_with_one_head_equals_torchs_own() -> None:
     torch.testing.assert_close(attention(own, other), theirs(own, other, other)[0])
 
 
-@pytest.mark.parametrize("gcaa", [False, True])
+@pytest.mark.parametrize(("heads", "gcaa"), VARIANTS)
 @torch.no_grad()
-def test_every_second_attends_for_itself(gcaa: bool) -> None:
-    attention, (own, other) = Attention(8, 1, 0.0, gcaa).eval(), streams()
+def test_every_second_attends_for_itself(heads: int, gcaa: bool) -> None:
+    attention, (own, other) = Attention(8, heads, 0.0, gcaa).eval(), streams()
     found = attention(own, other)
-    distances = torch.cdist(found[0], found[0]) + torch.eye(5)
-    assert (distances > 1e-4).all(), "some seconds were handed the same output"
+    for video, masked in zip(found, attention(own, other, PRESENT), strict=True):
+        for outputs in (video, masked):
+            distances = torch.cdist(outputs, outputs) + torch.eye(5)
+            assert (distances > 1e-4).all(), "some seconds were handed the same output"
     changed = own.clone()
     changed[:, 3] += 1
     moved = (attention(changed, other) - found).abs().amax(dim=(0, 2))

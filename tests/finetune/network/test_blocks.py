@@ -74,6 +74,31 @@ def test_averaging_resnet_rows_before_the_linear_equals_averaging_after_it() -> 
 
 
 @torch.no_grad()
+def test_hans_visual_projection_of_averaged_rows_is_the_average_of_its_projected_rows() -> None:
+    torch.manual_seed(0)
+    layer = Projection(["resnet152", "r2plus1d_18"], {"resnet152": 2048, "r2plus1d_18": 512}, 512)
+    rows, motion = torch.randn(2, 80, 2048).abs(), torch.randn(2, 10, 512)
+    each = torch.stack([layer.each[0](rows[:, at]) for at in range(80)], dim=1)
+    averaged = torch.stack([each[:, 8 * second : 8 * second + 8].sum(dim=1) / 8 for second in range(10)], dim=1)
+    expected = layer.fuse(torch.cat([averaged, layer.each[1](motion)], dim=-1))
+    stored = {"resnet152": rows.reshape(2, 10, 8, 2048).mean(dim=2), "r2plus1d_18": motion}
+    torch.testing.assert_close(layer(stored), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gcaa", [False, True])
+@pytest.mark.parametrize("trunk", ["han", "base", "skip"])
+@torch.no_grad()
+def test_absent_seconds_leave_the_others_as_if_they_were_cut(trunk: str, gcaa: bool) -> None:
+    torch.manual_seed(0)
+    network = (Han(*SHAPE, gcaa) if trunk == "han" else Base(*SHAPE, gcaa, trunk == "skip")).eval()
+    lengths = (10, 6, 1)
+    found = network(streams(), torch.arange(10) < torch.tensor(lengths)[:, None])
+    for video, length in enumerate(lengths):
+        cut = network(streams()[:, [video], :length])
+        torch.testing.assert_close(found[:, [video], :length], cut)
+
+
+@torch.no_grad()
 def test_several_features_are_projected_joined_and_fused() -> None:
     torch.manual_seed(0)
     layer = Projection(["one", "two"], {"one": 3, "two": 5}, 4)
