@@ -7,7 +7,8 @@ on after a stop, started twice it shares the work, and where everything is there
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,14 +16,13 @@ from pydantic import Field
 from rich.console import Console
 
 from finetune.batches import Missing
-from finetune.figures.categories import category_figure
-from finetune.figures.distribution import distribution_figure, label_counts
-from finetune.reproduction import tables
 from finetune.reproduction.code import code, commit, keep
-from finetune.reproduction.results import Identity, Result, Results
+from finetune.reproduction.pages import write_figures, write_tables
+from finetune.reproduction.results import Results, newest
 from finetune.reproduction.rows import Row, chosen
 from finetune.reproduction.sources import PRETRAINING, Sources, manifests, planted
 from finetune.reproduction.summary import Found
+from finetune.reproduction.tables import grids
 from finetune.reproduction.trials import Bench, defaults
 from launch import tracking
 from launch.atomic import whole_file
@@ -31,10 +31,10 @@ from launch.lock import held
 from launch.progress import say
 from launch.settings import Settings
 from launch.tracking import Record, Tracking
-from shards.labels import Tables
 from shards.location import Location
 
-FIGURE_4 = ("han", "pretrain_multi")
+WIDE = 170
+"""Characters of a line of the tables, also where nobody looks."""
 RUN = "run.json"
 """What an `out` remembers of its MLflow run."""
 
@@ -86,11 +86,9 @@ class Config(Settings):
 
 def main(config: Config) -> None:
     """Runs the stage; raises Refusal for inputs that do not fit, before anything is trained."""
-    rows = chosen(config.rows)
-    seeds = {row.name: range(config.seeds if row.name in (config.more_seeds or (row.name,)) else 1) for row in rows}
-    chosen(config.more_seeds)
-    sources = _sources(config, ())
-    sources.check(rows)
+    rows, further = chosen(config.rows), {row.name for row in chosen(config.more_seeds)}
+    seeds = {row.name: range(config.seeds if row.name in further or not config.more_seeds else 1) for row in rows}
+    _sources(config, ()).check(rows)
     results = Results(config.results or _default_results(config.shards))
     config.out.mkdir(parents=True, exist_ok=True)
     with tracking.run(config.tracking, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
@@ -100,77 +98,72 @@ def main(config: Config) -> None:
         if not config.tables_only:
             _remember(config.out, record)
             for row, seed in _order(rows, seeds):
-                _trial(config, bench, row, seed, results, within)
-                _write_tables(config.out, _found(config, bench, rows, seeds, results, quiet=True))
-        found = _found(config, bench, rows, seeds, results)
-        _write_tables(config.out, found)
-        _write_figures(config, found)
-        for name in ("tables.md", "tables.json", "distribution.png", "categories.png"):
-            if (config.out / name).exists():
-                record.artifact(config.out / name)
-    console = Console(width=170)
-    for grid in tables.grids(found):
+                if _trial(config, bench, row, seed, results, within):
+                    write_tables(config.out, _found(config, bench, seeds, rows, results))
+        found = _found(config, bench, seeds, rows, results)
+        for file in [*write_tables(config.out, found), *write_figures(config.out, config.tables, found)]:
+            record.artifact(file)
+    console = Console(width=WIDE)
+    for grid in grids(found):
         console.print(grid.rich())
+    _say_who_made_them(found)
     say(f"Wrote tables.md, tables.json and figures into '{config.out}'; the results are lines of '{results.path}'.")
 
 
-def _order(rows: Sequence[Row], seeds: dict[str, range]) -> Iterator[tuple[Row, int]]:
+def _order(rows: Sequence[Row], seeds: Mapping[str, Sequence[int]]) -> Iterator[tuple[Row, int]]:
     """Every row with its first seed, then every row with its second, and so on."""
     for seed in range(max(map(len, seeds.values()))):
         yield from ((row, seed) for row in rows if seed in seeds[row.name])
 
 
-def _trial(config: Config, bench: Bench, row: Row, seed: int, results: Results, within: Tracking) -> None:
-    """Makes one result, unless it is there or another process is at it."""
-    if bench.sources.ready(row) and _present(config, bench.identity(row, seed), results.read()):
-        return
+def _trial(config: Config, bench: Bench, row: Row, seed: int, results: Results, within: Tracking) -> bool:
+    """Makes one result and tells that it did; it does not where the result is there, or another process is at it."""
     bench.sources.make(row)
-    identity = bench.identity(row, seed)
-    lock = config.out / "parsers" / f".{identity.short(defaults())}.lock"
-    with held(lock, "", wait=False) as descriptor:
-        if descriptor is None:
-            say(f"Row '{row.name}' with seed {seed} is being trained by another process: left to it.")
-            return
-        if _present(config, identity, results.read()):
-            return
+    identity, usual = bench.identity(row, seed), defaults()
+    with held(config.out / "parsers" / f".{identity.short(usual)}.lock", "", wait=False) as lock:
+        if lock is None:
+            say(f"Row '{row.name}' with seed {seed} is being made by another process: left to it.")
+            return False
+        if newest(identity, results.read(), usual, code() if config.same_code else ""):
+            return False
         named = within.model_copy(update={"name": f"{row.name} {seed}"})
         settings = bench.settings(row).model_copy(update={"seed": seed})
         with tracking.run(named, "trial", settings) as record:
             record.tags({"row": row.name, "seed": str(seed), "key": identity.key})
             inside = _words(named.model_copy(update={"parent": record.run_id}))
-            result = bench.perform(row, identity, inside, (descriptor,))
-            record.metrics(seed, {f"test/{name}": value for name, value in _named(result).items()})
+            result = bench.perform(row, identity, inside, (lock,))
+            record.metrics(seed, {f"test/{name}": value for name, value in result.flat().items()})
         results.append(result)
     if config.commit:
         keep(results.path, f"results: {row.name} seed {seed}")
     score = result.scores["segment"]["type_at_av"]
     say(f"{row.title}, seed {seed}: segment Type@AV {score:.1f} on test; a line of '{results.path}'.")
-
-
-def _present(config: Config, wanted: Identity, lines: Sequence[Result]) -> Result | None:
-    """The newest result of this identity."""
-    same_code, usual = code() if config.same_code else "", defaults()
-    for result in reversed(lines):
-        if wanted.equals(result.identity, usual) and same_code in ("", result.code):
-            return result
-    return None
+    return True
 
 
 def _found(
-    config: Config, bench: Bench, rows: Sequence[Row], seeds: dict[str, range], results: Results, quiet: bool = False
+    config: Config, bench: Bench, seeds: Mapping[str, Sequence[int]], rows: Sequence[Row], results: Results
 ) -> Found:
-    """The results of all rows that are there; says how many other code made."""
-    lines, there = results.read(), dict[tuple[str, int], Result]()
-    for row, seed in _order(rows, seeds):
-        if bench.sources.ready(row) and (result := _present(config, bench.identity(row, seed), lines)):
-            there[row.name, seed] = result
-    others = {result.commit for result in there.values() if result.code != code()}
-    if others and not quiet:
-        say(
-            f"Other code made some of these results (commits {', '.join(sorted(others))}; this is {commit()}): "
-            "--same_code makes them again."
-        )
+    """The results of all rows that are there."""
+    lines, usual, only = results.read(), defaults(), code() if config.same_code else ""
+    identities = {row.name: bench.identity(row, 0) for row in rows if bench.sources.ready(row)}
+    there = {
+        (row, seed): result
+        for row, identity in identities.items()
+        for seed in seeds[row]
+        if (result := newest(replace(identity, seed=seed), lines, usual, only))
+    }
     return Found(rows, seeds, there)
+
+
+def _say_who_made_them(found: Found) -> None:
+    here = code()
+    others = {result.commit or "outside git" for result in found.results.values() if result.code != here}
+    if others:
+        say(
+            f"Some of these results are by other code (commits {', '.join(sorted(others))}; this is "
+            f"{commit() or 'outside git'}): --same_code makes them again."
+        )
 
 
 def _sources(config: Config, tracked: Sequence[str]) -> Sources:
@@ -207,16 +200,6 @@ def _default_results(shards: str | Path) -> Path:
     return Path("docs/results") / ("real.jsonl" if version is None else f"planted-{version}.jsonl")
 
 
-def _named(result: Result) -> dict[str, float]:
-    """Every number of a result's scores by its path."""
-    found = dict[str, float]()
-    for level, kinds in result.scores.items():
-        for kind, value in kinds.items():
-            inner = value.items() if isinstance(value, dict) else [("", value)]
-            found |= {f"{level}/{kind}/{name}".rstrip("/"): each for name, each in inner}
-    return found
-
-
 def _words(tracked: Tracking) -> list[str]:
     given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "experiment", "parent")}
     return words(**given)
@@ -231,24 +214,3 @@ def _run_of(out: Path) -> str:
 def _remember(out: Path, record: Record) -> None:
     with whole_file(out / RUN) as temporary:
         temporary.write_text(json.dumps({"run": record.run_id}) + "\n")
-
-
-def _write_tables(out: Path, found: Found) -> None:
-    with whole_file(out / "tables.md") as temporary:
-        temporary.write_text(tables.markdown(found))
-    with whole_file(out / "tables.json") as temporary:
-        temporary.write_text(json.dumps(tables.numbers(found), indent=1) + "\n")
-
-
-def _write_figures(config: Config, found: Found) -> None:
-    """Figure 1 of the tables, and Figure 4 of those of its two rows that have results."""
-    figures = {"distribution.png": distribution_figure(label_counts(Tables.load(config.tables)))}
-    titles = {row.name: row.title for row in found.rows}
-    drawn = {
-        titles[name]: each for name in ("han", "pretrain_multi") if name in titles and (each := found.categories(name))
-    }
-    if drawn:
-        figures["categories.png"] = category_figure(drawn, "Segment F1 of each category, test, mean over seeds")
-    for name, figure in figures.items():
-        with whole_file(config.out / name) as temporary:
-            figure.savefig(temporary, dpi=150, format="png")

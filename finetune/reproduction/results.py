@@ -69,8 +69,8 @@ class Result:
     """Digest of that code's files."""
     protocol: Mapping[str, Any]
     """The conditions of the scores, as evaluate wrote them."""
-    scores: Mapping[str, Mapping[str, float]]
-    """Of the test split in percent: level → kind → score."""
+    scores: Mapping[str, Mapping[str, Any]]
+    """Of the test split in percent: level → kind → score, and "exclusive" → level → kind → score."""
     categories: Mapping[str, Sequence[float | None]]
     """Of the test split in percent: modality → one F1 a category, None where it is neither true nor predicted."""
     validation: Mapping[str, Mapping[str, float]]
@@ -81,6 +81,10 @@ class Result:
     seconds: Mapping[str, float | None]
     """Stage → its duration; None where its result was there from an earlier start."""
     machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float]:
+        """Every score by its path: "segment/type_at_av", "exclusive/event/visible_only" and so on."""
+        return _flat(self.scores)
 
     def line(self) -> str:
         """The JSON line, without its end."""
@@ -155,3 +159,16 @@ class Results:
         else:
             with self.path.open("a") as file:
                 file.write("\n")
+
+
+def newest(wanted: Identity, results: Sequence[Result], defaults: Flat, code: str = "") -> Result | None:
+    """The newest result of an identity; `code`: the digest of the code that must have made it, empty: any."""
+    fits = (each for each in reversed(results) if code in ("", each.code) and wanted.equals(each.identity, defaults))
+    return next(fits, None)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    found = dict[str, float]()
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

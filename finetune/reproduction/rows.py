@@ -84,6 +84,7 @@ _LIST = (
         published=_scores((60.8, 54.8, 50.0, 55.2, 56.2), (53.4, 51.6, 44.3, 49.8, 51.2)),
     ),
     Row("pretrain_multi_han", "HAN on embeddings (multi)", "multi"),
+    Row("pretrain_multi_end_to_end", "Pretrain (multi), end to end", encoder="multi"),
 )
 ROWS = {row.name: row for row in _LIST}
 COUNTERPARTS = (
@@ -92,7 +93,9 @@ COUNTERPARTS = (
     Counterpart("pretrain_cross", "base_adv_skip_gcaa", "embeddings (cross) in place of raw features"),
     Counterpart("pretrain_multi", "base_adv_skip_gcaa", "embeddings (multi) in place of raw features"),
     Counterpart("pretrain_multi_han", "han", "embeddings (multi) in place of raw features, in HAN"),
-    Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "the encoder (multi) trained along"),
+    Counterpart("pretrain_multi", "pretrain_multi_han", "the full model, both on embeddings (multi)"),
+    Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "the encoder (multi), trained along"),
+    Counterpart("pretrain_multi_end_to_end", "pretrain_multi", "the encoder (multi) trained along, not frozen"),
     Counterpart("cleaned", "han", "label cleaning"),
 )
 

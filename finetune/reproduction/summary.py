@@ -82,6 +82,11 @@ class Found:
         ordered = sorted(held.items(), key=lambda each: list(_SUBJECTS).index(each[0][0]))
         return [(_SUBJECTS[subject], fact, ", ".join(titles)) for (subject, fact), titles in ordered]
 
+    @property
+    def warning(self) -> str:
+        """Whether the numbers may be compared with the paper's, and why not; empty without results."""
+        return "; ".join(sorted({str(each.protocol["coverage"]).split(" (")[0] for each in self.results.values()}))
+
     def categories(self, row: str) -> dict[str, list[float | None]] | None:
         """Modality → the mean F1 of each category over seeds; None without a result."""
         results = self.of(row)

@@ -85,7 +85,7 @@ def _paper(found: Found, level: str, number: int) -> Grid:
         pairs = [cell for pair in zip(paper, ours, strict=True) for cell in pair]
         rows.append((row.title, *pairs, found.shown_seeds(row.name)))
     title = (
-        f"Table {number}: {level}-level F-scores in percent, test; ours: mean ± deviation over seeds{_warning(found)}"
+        f"Table {number}: {level}-level F-scores in percent, test; ours: mean ± deviation over seeds{_warned(found)}"
     )
     return Grid(title, ("", *heads, f"seeds\n({MISSING} missing)"), tuple(rows))
 
@@ -96,7 +96,7 @@ def _exclusive(found: Found) -> Grid:
         (row.title, *(text for level in LEVELS for text in _texts(found.exclusive(row.name, level, tuple(EXCLUSIVE)))))
         for row in found.rows
     ]
-    return Grid(f"What is only heard, and what is only seen{_warning(found)}", ("", *heads), tuple(rows))
+    return Grid(f"What is only heard, and what is only seen{_warned(found)}", ("", *heads), tuple(rows))
 
 
 def _counterparts(found: Found) -> Grid:
@@ -113,6 +113,10 @@ def _pair(found: Found, row: str, other: str, level: str) -> list[Cell | None]:
     return found.difference(row, other, level, KINDS)
 
 
+def _warned(found: Found) -> str:
+    return f"; {found.warning}" if found.warning else ""
+
+
 def _texts(cells: Sequence[Cell | None], sign: str = "") -> list[str]:
     return [MISSING if cell is None else cell.text(sign) for cell in cells]
 
@@ -120,9 +124,3 @@ def _texts(cells: Sequence[Cell | None], sign: str = "") -> list[str]:
 def _cells(kinds: Sequence[str], cells: Sequence[Cell | None]) -> dict[str, Mapping[str, float | None] | None]:
     whole = zip(kinds, cells, strict=True)
     return {kind: None if cell is None else {"mean": cell.mean, "deviation": cell.deviation} for kind, cell in whole}
-
-
-def _warning(found: Found) -> str:
-    """Whether the numbers may be compared with the paper's, as part of a title."""
-    coverages = {str(result.protocol["coverage"]).split(" (")[0] for result in found.results.values()}
-    return f"; {'; '.join(sorted(coverages))}" if coverages else ""

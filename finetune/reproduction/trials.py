@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ def told(config: train.Config) -> Flat:
     return {name: flat[name] for name in sorted(flat) if name not in LEFT_OUT}
 
 
+@cache
 def defaults() -> Flat:
     """The same of a config without any settings of its own."""
     return told(load(train.Config, [], words(shards="-", tables="-", out="-"), "finetune"))
