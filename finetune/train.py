@@ -1,7 +1,8 @@
 """python -m launch finetune finetune/configs/han.toml --shards DIR --tables DIR --out DIR
 
 Trains a parser on the weak labels of the training split and keeps the epoch whose parse of the validation split has
-the best segment Type@AV. Writes `parser.safetensors`, `settings.json` and `scores.json` (validation) into `--out`.
+the best segment Type@AV. Writes `parser.safetensors`, `settings.json`, `scores.json` (validation) and
+`MODEL_CARD.md` into `--out`.
 Stopped or killed, it goes on when the same command is given again, and its parser does not show it.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from finetune.batches import Missing, Split, load_splits, traits
+from finetune.batches import Missing, Split, load_splits, record_left_out, traits
 from finetune.cleaning.outside import digest, read_pseudo_labels
 from finetune.cleaning.targets import OfSeconds
 from finetune.course import fit
@@ -31,6 +32,7 @@ from finetune.scoring.protocol import (
     table_digests,
     write_scores,
 )
+from finetune.served.card import write_card
 from finetune.trainer import Best, Trainer
 from launch import tracking
 from launch.atomic import check_target, resumable_folder
@@ -91,13 +93,13 @@ def main(config: Config) -> None:
             held.pop_all(),  # the run is not FINISHED before the folder is in its place
         ):
             record.tags({f"manifest.{name}": digest for name, digest in inputs.manifests.items()})
-            record.skipped(0, inputs.train.faults + inputs.validation.faults)
+            record_left_out(record, (inputs.train, inputs.validation))
             best = fit(trainer, inputs.train, inputs.validation, record, saved, lambda: requests.made)
             told = write(unfinished.result, config, trainer.parser, best, inputs)
             for path in sorted(unfinished.result.iterdir()):
                 record.artifact(path)
     say(f"Best on validation after epoch {best.epoch}, {len(inputs.validation):,} videos:\n{told}")
-    say(f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.")
+    say(f"Wrote parser.safetensors, settings.json, scores.json and MODEL_CARD.md into '{config.out}'.")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def write(folder: Path, config: Config, parser: Parser, best: Best, inputs: Inpu
     judgement = judge(parser, inputs.validation, config.protocol)
     protocol = describe(config.protocol, inputs.validation, origin["videos"], origin["tables"], fitted)
     write_scores(folder, judgement, protocol)
+    write_card(folder, parser)
     return f"{table(judgement.scores, judgement.exclusive)}\n{conditions(protocol)}"
 
 
@@ -163,6 +166,7 @@ def trained_on(config: Config, inputs: Inputs, epoch: int) -> dict[str, Any]:
         "encoder": inputs.encoder.digest if inputs.encoder else "",
         "manifests": inputs.manifests,
         "videos": {split.name: len(split) for split in (inputs.train, inputs.validation)},
+        "never_labelled": list(inputs.train.never_labelled),
         "tables": table_digests(config.tables),
         "epoch": epoch,
         "settings": config.model_dump(mode="json", exclude={"parser", "tracking", "replace", "out"}),

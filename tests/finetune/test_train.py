@@ -43,7 +43,8 @@ def test_the_same_seed_gives_the_same_parameters_bit_for_bit(corpus: Any, option
 def test_the_run_folder_holds_the_parser_what_it_was_trained_on_and_its_scores(corpus: Any) -> None:
     config = corpus.training()
     train.main(config)
-    assert {path.name for path in config.out.iterdir()} == {"parser.safetensors", "settings.json", "scores.json"}
+    files = {"parser.safetensors", "settings.json", "scores.json", "MODEL_CARD.md"}
+    assert {path.name for path in config.out.iterdir()} == files
     parser = Parser.from_pretrained(config.out)
     assert parser.settings == config.parser
     for split in ("train", "validation"):
@@ -111,7 +112,7 @@ def test_what_was_read_and_written_is_said(corpus: Any, capsys: pytest.CaptureFi
         f"Read the tables in '{corpus.tables}'.",
         f"Read 24 train videos from '{corpus.shards}/train' (sound, frames, motion;",
         f"Read 9 validation videos from '{corpus.shards}/validation' (sound, frames, motion;",
-        f"Wrote parser.safetensors, settings.json and scores.json into '{config.out}'.",
+        f"Wrote parser.safetensors, settings.json, scores.json and MODEL_CARD.md into '{config.out}'.",
     ):
         assert words in said
 
