@@ -37,14 +37,15 @@ def distribution_figure(counts: dict[str, list[int]], split: str = "test") -> Fi
     for row, category in enumerate(order):
         total = int(totals[category])
         shares = [f"{100 * counts[kind][category] / total:.0f}%" for kind in KINDS] if total else ["–"]
-        panel.text(left[row] + 4, row, " · ".join(shares), va="center", fontsize=7)
+        words = panel.annotate(
+            " · ".join(shares), (left[row], row), (4, 0), textcoords="offset points", va="center", fontsize=7
+        )
+        words.set_in_layout(False)
     panel.set_yticks(rows, [CATEGORIES[category].replace("_", " ") for category in order])
     panel.set_ylim(len(order) - 0.4, -0.6)
     panel.set_xlim(0, max(1, totals.max()) * 1.18)
-    panel.set_xlabel(
-        f"{split} videos; behind each bar the shares of the three parts, – where no video has the category"
-    )
-    panel.set_title(f"Labels of the {split} split: {int(totals.sum()):,} categories of videos")
+    panel.set_xlabel(f"{split} videos; behind each bar the shares of its three parts (–: no video)")
+    panel.set_title(f"What is heard and what is seen in the {split} videos")
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(loc="lower right")
     return figure

@@ -33,7 +33,7 @@ def write_figures(out: Path, tables: Path, found: Found) -> list[Path]:
     each = {row.title: found.categories(row.name) for row in found.rows if row.name in FIGURE_4}
     drawn = {title: categories for title, categories in each.items() if categories}
     if drawn:
-        title = f"Segment F1 of each category, test, mean over seeds\n{found.warning}"
+        title = f"{' and '.join(drawn)}: segment F1 of each category, test, mean over seeds\n{found.warning}"
         figures[out / "categories.png"] = category_figure(drawn, title)
     for file, figure in figures.items():
         with whole_file(file) as temporary:
