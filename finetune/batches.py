@@ -17,7 +17,8 @@ from torch import Tensor
 
 from launch.progress import say, track
 from launch.refusal import Refusal
-from shards.labels import Tables
+from launch.tracking import Record
+from shards.labels import CATEGORIES, Tables
 from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import SECONDS, seconds_of
 
@@ -129,13 +130,19 @@ class Split:
         """How many batches an epoch has."""
         return ceil(len(self) / size)
 
+    @property
+    def never_labelled(self) -> tuple[str, ...]:
+        """The categories that none of these videos is labelled with: not to be learnt from them, nor judged by them."""
+        return tuple(name for name, some in zip(CATEGORIES, self.labels.any(dim=0).tolist(), strict=True) if not some)
+
     def describe(self) -> str:
-        """One sentence on what was read."""
+        """What was read, and what it holds nothing of, in a sentence each."""
         mebibytes = sum(tensor.nbytes for tensor in self.features.values()) / 2**20
         skipped = f", {len(self.missing):,} of the table skipped" if self.missing else ""
         return (
             f"Read {len(self):,} {self.name} videos from '{self.shards.location}' "
             f"({', '.join(self.features)}; {mebibytes:,.0f} MiB{skipped})."
+            + (f" None of them is labelled {', '.join(self.never_labelled)}." if self.never_labelled else "")
         )
 
 
@@ -168,6 +175,16 @@ def load_splits(
         splits.append(Split.load(name, shards, tables, features, missing, device))
         say(splits[-1].describe())
     return splits
+
+
+def record_left_out(record: Record, splits: Sequence[Split]) -> None:
+    """Counts and lists in the run the bad videos that were skipped, and all videos of the tables that are left out."""
+    record.skipped(0, [fault for split in splits for fault in split.faults])
+    missing = [f"{split.name}\t{key}" for split in splits for key in split.missing]
+    record.metrics(0, {"missing_videos": len(missing)})
+    if missing:
+        record.text("missing.txt", "\n".join(missing) + "\n")
+        say(f"Went on without {len(missing):,} videos of the tables, which are listed in the run's missing.txt.")
 
 
 def traits(shards: Shards, features: Sequence[str]) -> dict[str, Traits]:
@@ -223,7 +240,7 @@ def _read(
 
 def _check_missing(name: str, absent: tuple[str, ...], keys: tuple[str, ...], missing: Missing, shards: Shards) -> None:
     if absent and (missing == "refuse" or not keys):
-        remedy = "set missing to 'skip' to go on without them" if keys else "give the shards of this split"
+        remedy = "set missing to 'skip' to go on without them and list them all" if keys else "give this split's shards"
         named = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
         raise Refusal(
             f"Every video of the {name} table must be in the shards, but {len(absent):,} of "

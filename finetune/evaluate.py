@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from finetune.batches import TRAITS, Missing, Traits, load_splits
+from finetune.batches import TRAITS, Missing, Traits, load_splits, record_left_out
 from finetune.figures.categories import category_figure
 from finetune.parser import Parser
 from finetune.scoring.protocol import (
@@ -71,7 +71,7 @@ def main(config: Config) -> None:
             config.shards, tables, names, wanted, config.missing, world.device, config.reading, features
         )
         record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
-        record.skipped(0, split.faults)
+        record_left_out(record, (split,))
         judgement = judge(parser, split, config.protocol, config.batch)
         fitted = parser.trained_on.get("thresholds")
         protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables), fitted)

@@ -149,6 +149,7 @@ def describe(
         "split": split.name,
         "videos": len(split),
         "missing": len(split.missing),
+        "never_labelled": list(split.never_labelled),
         "features": {name: " · ".join(filter(None, (one.variant, one.source))) for name, one in features.items()},
         "source": dict(manifest.source),
         "tables": dict(tables),
@@ -168,7 +169,7 @@ def coverage(videos: Mapping[str, int], planted: bool) -> str:
 def conditions(protocol: Mapping[str, Any]) -> str:
     """What `describe` found, one line each, for a person: all but the origin of the features and long lists."""
     features = ", ".join(f"{name} ({of})" if of else name for name, of in protocol["features"].items())
-    lines = {**protocol, "features": features}
+    lines = {**protocol, "features": features, "never_labelled": ", ".join(protocol["never_labelled"]) or "none"}
     return "\n".join(
         f"  {name}: {value}" for name, value in lines.items() if name not in ("source", "tables", "fitted")
     )

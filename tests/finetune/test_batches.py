@@ -1,5 +1,6 @@
 """A split is joined with its table by key, read once, and shuffled by seed and epoch alone."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from finetune.batches import Split, load_splits
 from launch.refusal import Refusal
-from shards.labels import Tables
+from shards.labels import CATEGORIES, Tables
 from shards.read import ReadSettings, Shards
 from shards.schema import Feature
 
@@ -83,6 +84,18 @@ def test_missing_videos_are_refused_by_name_unless_skipped_then_counted(corpus: 
     assert split.missing == tuple(corpus.keys("train")[:2])
     assert len(split) == 22
     assert "2 of the table skipped" in split.describe()
+
+
+def test_categories_that_no_video_is_labelled_with_are_named(corpus: Any) -> None:
+    (split,) = load(corpus)
+    there = Tables.load(corpus.tables).weak_matrix(split.keys).any(axis=0)
+    expected = tuple(name for name, some in zip(CATEGORIES, there, strict=True) if not some)
+    assert 0 < len(expected) < 25
+    assert split.never_labelled == expected
+    assert split.describe().endswith(f"None of them is labelled {', '.join(expected)}.")
+    full = dataclasses.replace(split, labels=torch.ones_like(split.labels))
+    assert full.never_labelled == ()
+    assert "None of them" not in full.describe()
 
 
 def test_a_split_of_which_no_video_is_there_is_refused_even_when_skipping(corpus: Any) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from finetune.scoring.protocol import Protocol, judge
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.world import World
-from shards.labels import CATEGORIES, Tables
+from shards.labels import CATEGORIES, Span, Tables
 from shards.read import ReadSettings
 from shards.schema import Feature
 
@@ -151,7 +152,38 @@ def test_missing_test_videos_are_refused_or_skipped_and_counted(
     with pytest.raises(Refusal, match="3 of 11 are not in"):
         evaluate.main(trained.evaluation(shards=part))
     evaluate.main(trained.evaluation(shards=part, missing="skip"))
-    assert "missing: 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "missing: 3" in said
+    assert "Went on without 3 videos of the tables, which are listed in the run's missing.txt." in said
+    client, (run, *_) = trained.runs()
+    listed = Path(client.download_artifacts(run.info.run_id, "missing.txt", str(trained.work))).read_text()
+    assert listed == "".join(f"test\t{key}\n" for key in trained.keys("test")[8:])
+    assert run.data.metrics["missing_videos"] == 3
+
+
+def test_categories_that_never_occur_are_told_and_change_no_score_and_no_threshold(
+    corpus: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = Tables.load(corpus.tables)
+    weak = {split: dict.fromkeys(tables.keys(split), (3,) if split == "test" else (0,)) for split in tables.weak}
+    spans = {key: (Span(0, 1, 7),) for key in tables.keys("validation")}
+    spans |= {key: (Span(3, 1, 7),) for key in tables.keys("test")}
+    (corpus.work / "few").mkdir()
+    Tables(weak, spans, spans).write(corpus.work / "few")
+    protocol = Protocol(gate="none", thresholds="per_class")
+    train.main(corpus.training(tables=corpus.work / "few", protocol=protocol))
+    evaluate.main(corpus.evaluation(tables=corpus.work / "few", protocol=protocol))
+    others = [name for name in CATEGORIES if name != "Speech"]
+    assert f"None of them is labelled {', '.join(others)}." in capsys.readouterr().out
+    parser = Parser.from_pretrained(corpus.work / "parser")
+    assert parser.trained_on["never_labelled"] == others
+    assert parser.trained_on["thresholds"]["audio"][1:] == [0.5] * 24
+    scores = json.loads((corpus.work / "scores" / "scores.json").read_text())
+    assert scores["protocol"]["never_labelled"] == [name for name in CATEGORIES if name != "Dog"]
+    with (corpus.work / "scores" / "categories.csv").open() as file:
+        rows = {row["category"]: row["audio"] for row in csv.DictReader(file)}
+    assert rows["Dog"] != ""
+    assert all(value in ("", "0.0") for name, value in rows.items() if name != "Dog"), "predicted or not, never true"
 
 
 def test_skipped_test_videos_are_counted_and_listed_in_the_run(trained: Any) -> None:
