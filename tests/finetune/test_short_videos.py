@@ -1,5 +1,6 @@
 """A video shorter than ten seconds is parsed, scored and learnt from as if it were alone and cut to its length."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from finetune.batches import Split, load_splits
+from finetune.cleaning.targets import Targets
 from finetune.losses import LossSettings, Objective
 from finetune.parser import Parser, ParserSettings
 from finetune.scoring.metrics import exclusive_scores, scores
@@ -88,9 +90,12 @@ def test_what_lies_beyond_the_end_touches_neither_the_loss_nor_any_gradient(
         objective = Objective(LossSettings(), corpus.parser.width, parser.settings.adversarial)
         batch = next(split.in_order(5))
         assert batch.present is not None
+        targets = replace(Targets.weak(batch.labels), seconds=torch.full((2, 5, 10, 25), 0.3))
+        assert targets.seconds is not None
+        targets.seconds[:, ~batch.present] = beyond
         for rows in batch.features.values():
             rows[~batch.present] = beyond
-        objective(parser(batch.features, batch.present), batch.labels, 0.5)["loss"].backward()
+        objective(parser(batch.features, batch.present), targets, 0.5)["loss"].backward()
         trained = [*parser.named_parameters(), *objective.named_parameters()]
         found.append({name: parameter.grad for name, parameter in trained})
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
