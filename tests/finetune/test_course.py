@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from safetensors.torch import load_file
 
 from finetune import train
 from finetune.batches import load_splits
+from finetune.cleaning.cleaner import Cleaning
+from finetune.cleaning.exchange import Exchange
 from finetune.course import Diverged, fit, run_epoch
 from finetune.recipe import Training
 from finetune.saved import Saved
@@ -21,11 +24,13 @@ from launch.preemption import Stopped
 from launch.refusal import Refusal
 from launch.tracking import Record
 from shards.labels import Tables
+from tests.finetune.cleaning.world import write_pseudo
 
 CPU = torch.device("cpu")
 FULL = {"adversarial": True, "skip": True, "gcaa": True}
 LONG = Training(epochs=4, batch=8, record_every=2, learning_rate=3e-3, decay_every=2)
 """Twelve steps on the training videos of the tiny corpus."""
+QUICK = Exchange(batch=8)
 
 
 def option(corpus: Any, **values: Any) -> Any:
@@ -107,7 +112,9 @@ class Kill(BaseException):
     """A death that no handler of the stage's expects."""
 
 
-def stopped(corpus: Any, monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[Trainer], None]) -> None:
+def stopped(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[Trainer], None], **values: Any
+) -> None:
     """Runs the training of `out` "again" until `how` happens after a step."""
     descend = Trainer.descend
 
@@ -119,7 +126,7 @@ def stopped(corpus: Any, monkeypatch: pytest.MonkeyPatch, step: int, how: Callab
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "descend", watched)
-        train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG))
+        train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG, **values))
 
 
 def kill(trainer: Trainer) -> None:
@@ -195,6 +202,40 @@ def test_a_training_of_bfloat16_goes_on_bit_for_bit_too(corpus: Any, monkeypatch
     train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG))
     one, two = ((corpus.work / out / "parser.safetensors").read_bytes() for out in ("whole", "again"))
     assert one == two
+
+
+@pytest.mark.parametrize(
+    "cleaning",
+    [
+        Cleaning(labels="exchange", exchange=QUICK, average=0.9, seconds="average", balance=0.5, mixup=1.0),
+        Cleaning(exchange=QUICK, denoise=True),
+    ],
+    ids=["taught", "denoised"],
+)
+def test_a_training_on_cleaned_labels_goes_on_bit_for_bit_and_estimates_them_once(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cleaning: Cleaning
+) -> None:
+    train.main(corpus.training("whole", parser=option(corpus, **FULL), training=LONG, cleaning=cleaning))
+    with pytest.raises(Kill):
+        stopped(corpus, monkeypatch, 8, kill, cleaning=cleaning)
+    train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG, cleaning=cleaning))
+    assert capsys.readouterr().out.count("labels an estimated") == 2
+    one, two = ((corpus.work / out / "parser.safetensors").read_bytes() for out in ("whole", "again"))
+    assert one == two
+
+
+def test_pseudo_labels_are_read_and_others_are_another_training(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = Tables.load(corpus.tables).keys("train")
+    cleaning = Cleaning(pseudo=corpus.work / "pseudo", labels="pseudo", seconds="pseudo")
+    with pytest.raises(Refusal, match="Every training video must have pseudo-labels"):
+        train.main(corpus.training(cleaning=cleaning))
+    write_pseudo(corpus.work / "pseudo", keys)
+    with pytest.raises(Stopped):
+        stopped(corpus, monkeypatch, 8, ask, cleaning=cleaning)
+    shutil.rmtree(corpus.work / "pseudo")
+    write_pseudo(corpus.work / "pseudo", keys, seed=1)
+    with pytest.raises(Refusal, match=r"with another cleaning\.pseudo: "):
+        train.main(corpus.training("again", parser=option(corpus, **FULL), training=LONG, cleaning=cleaning))
 
 
 def test_states_are_saved_as_often_as_asked(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
