@@ -106,6 +106,8 @@ def _limits(parser: Parser, protocol: Mapping[str, Any]) -> Iterator[str]:
         yield "Its features were planted by a generator, not extracted from videos: it says nothing about real ones."
     yield f"Its scores beside published ones: {protocol['coverage']}."
     yield f"It knows {len(CATEGORIES)} categories and no other: {', '.join(CATEGORIES)}."
+    if never := parser.trained_on.get("never_labelled"):
+        yield f"It never met some of them in training, so what it says of these means nothing: {', '.join(never)}."
     yield "It reads ten one-second steps: longer videos have to be cut, and events are told to the whole second."
     yield "Weak labels do not say in which modality a category occurs: it may see what is only heard, and the reverse."
     if any(trait["encoder"] for trait in parser.trained_on["features"].values()):

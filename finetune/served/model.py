@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import torch
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
@@ -36,7 +37,8 @@ class ServedParser(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the parser, and the protocol it was registered with (`model_config` may give another)."""
-        self.parser = Parser.from_pretrained(context.artifacts[ARTIFACT])
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.parser = Parser.from_pretrained(context.artifacts[ARTIFACT]).to(device)
         self.protocol = Protocol(**context.model_config)
 
     def predict(

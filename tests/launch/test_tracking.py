@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from launch import watch
+from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record, Tracking, mark, run
 
@@ -170,3 +171,23 @@ def test_a_handler_that_was_set_within_a_run_stays(tracking: Tracking) -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_registered_model_gets_versions_and_its_alias_moves_to_the_newest(tracking: Tracking, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/MLmodel").write_text("flavors: {}")
+    versions = []
+    with run(tracking, "register", Config()) as record:
+        for alias in ("champion", "", "champion"):
+            versions.append(record.register(tmp_path / "model", "parsers", alias, {"weights": "abc"}))
+        with pytest.raises(Refusal, match=r"MLflow takes, but 'parsers' with alias 'v1' is not .*reserved"):
+            record.register(tmp_path / "model", "parsers", "v1", {})
+    client = MlflowClient(tracking.uri)
+    assert versions == ["1", "2", "3"]
+    newest = client.get_model_version_by_alias("parsers", "champion")
+    assert (str(newest.version), newest.tags["weights"], newest.run_id) == ("3", "abc", record.run_id)
+    assert {file.path for file in client.list_artifacts(record.run_id, "model")} == {"model/MLmodel"}
+
+
+def test_a_rank_that_does_not_lead_registers_nothing(tmp_path: Path) -> None:
+    assert Record(None).register(tmp_path, "parsers", "champion", {}) == ""

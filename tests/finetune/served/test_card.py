@@ -59,9 +59,13 @@ def test_what_limits_the_parser_depends_on_its_data(trained: tuple[Parser, Any, 
     assert "subset: not comparable with the paper (24 of 10,000 train videos, 9 of 649 validation videos)" in text
     assert "planted" not in text
     assert "embeddings" not in text
+    parser.trained_on["never_labelled"] = []
+    assert "means nothing" not in card(parser, scores)
     scores["protocol"]["source"]["corpus"] = {"generator": "planted"}
     parser.trained_on["features"]["sound"]["encoder"] = "abc"
+    parser.trained_on["never_labelled"] = ["Blender", "Banjo"]
     changed = card(parser, scores)
+    assert "what it says of these means nothing: Blender, Banjo." in changed
     assert "features were planted by a generator" in changed
     assert "reads embeddings of one encoder" in changed
 
