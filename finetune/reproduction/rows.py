@@ -85,6 +85,7 @@ _LIST = (
     ),
     Row("pretrain_multi_han", "HAN on embeddings (multi)", "multi"),
     Row("pretrain_multi_end_to_end", "Pretrain (multi), end to end", encoder="multi"),
+    Row("cleaned", "HAN, labels cleaned"),
 )
 ROWS = {row.name: row for row in _LIST}
 COUNTERPARTS = (

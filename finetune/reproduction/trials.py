@@ -24,6 +24,7 @@ from finetune.scoring.protocol import table_digests
 from finetune.train import BESIDE_THE_COURSE
 from launch.atomic import whole_file
 from launch.chain import run, words
+from launch.digest import sha256_file, sha256_json
 from launch.settings import load
 
 TOLD = {*Recipe.model_fields, "missing"} - {"seed"}
@@ -117,8 +118,12 @@ class Bench:
 
 
 def told(config: train.Config) -> Flat:
-    """The settings that fix a training and its scores, by dotted names in alphabetical order."""
+    """The settings that fix a training and its scores, by dotted names in alphabetical order; folders by digest."""
     flat = _flat(config.model_dump(mode="json", include=TOLD))
+    if config.cleaning.pseudo:
+        files = sorted(file for file in config.cleaning.pseudo.rglob("*") if file.is_file())
+        named = {str(file.relative_to(config.cleaning.pseudo)): sha256_file(file) for file in files}
+        flat["cleaning.pseudo"] = sha256_json(named)
     return {name: flat[name] for name in sorted(flat) if name not in LEFT_OUT}
 
 

@@ -1,0 +1,68 @@
+"""The rows: what they are called, what they read, and what was published of them."""
+
+import re
+
+import pytest
+
+from finetune.reproduction.rows import CONFIGS, COUNTERPARTS, MODES, ROWS, chosen
+from finetune.scoring.metrics import KINDS, LEVELS
+from finetune.train import Config
+from launch.refusal import Refusal
+from launch.settings import load
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_a_row_reads_is_what_its_config_asks_for(name: str) -> None:
+    row = ROWS[name]
+    parser = load(Config, [row.config], ["--shards", "s", "--tables", "t", "--out", "o"], "finetune").parser
+    embedded = {"pretrained_audio", "pretrained_visual"} & set(parser.features)
+    assert bool(embedded) == bool(row.embeddings)
+    assert {row.embeddings, row.encoder} <= {*MODES, ""}
+    assert not (row.embeddings and row.encoder)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.published])
+def test_published_scores_are_those_at_the_head_of_the_config(name: str) -> None:
+    published = ROWS[name].published
+    assert published
+    assert set(published) == set(LEVELS)
+    text = ROWS[name].config.read_text()
+    for level, scores in published.items():
+        (line,) = re.findall(rf"^# +{level}( +[\d. ]+)$", text, re.MULTILINE)
+        assert tuple(map(float, line.split())) == scores
+        assert len(scores) == len(KINDS)
+
+
+def test_type_at_av_of_published_scores_is_the_mean_of_three() -> None:
+    """A figure copied wrongly would show: the paper's own means agree with its scores to rounding."""
+    for row in ROWS.values():
+        for scores in (row.published or {}).values():
+            assert scores[3] == pytest.approx(sum(scores[:3]) / 3, abs=0.08)
+
+
+def test_all_rows_are_chosen_by_default_and_some_in_their_order() -> None:
+    assert chosen(()) == list(ROWS.values())
+    assert [row.name for row in chosen(("base", "han"))] == ["base", "han"]
+
+
+def test_any_other_config_is_a_row_without_published_scores() -> None:
+    name = next(file.stem for file in sorted(CONFIGS.glob("*.toml")) if file.stem not in ROWS)
+    (row,) = chosen((name,))
+    assert (row.title, row.published, row.config.exists()) == (name, None, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("bass",), "'bass' is not: did you mean 'base"),
+        (("han", "han"), "--rows names 'han' twice"),
+        (("zzz",), r"'zzz' is not: they are base, base_adv_skip, .*han"),
+    ],
+)
+def test_a_row_that_is_none_is_refused(names: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        chosen(names)
+
+
+def test_counterparts_are_rows() -> None:
+    assert {name for each in COUNTERPARTS for name in (each.row, each.other)} <= set(ROWS)
