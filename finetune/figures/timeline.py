@@ -21,8 +21,8 @@ HEIGHT = 0.38
 def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None) -> Figure:
     """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
 
-    A predicted bar is full and carries its confidence; the true one, where truth is known, is hatched below it. A lane
-    in which nothing happens says so.
+    A predicted bar is full and carries its confidence; the true one, where truth is known, is pale and hatched below
+    it. A lane in which nothing happens says so.
     """
     rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
     heights = [max(1, len(each)) for each in rows]
@@ -73,13 +73,13 @@ _PAPER = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none
 
 def _true(panel: Axes, event: Event, names: Sequence[str]) -> None:
     row, length = names.index(event.category) + HEIGHT / 2, event.offset - event.onset
-    colour = COLOURS[event.category]
-    panel.barh(row, length, HEIGHT, left=event.onset, facecolor="white", edgecolor=colour, hatch="////", linewidth=1.0)
+    pale = (*COLOURS[event.category][:3], 0.4)
+    panel.barh(row, length, HEIGHT, left=event.onset, facecolor=pale, edgecolor="dimgray", hatch="////", linewidth=0.6)
 
 
 def _legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
     """A key to the colours, and to the two kinds of bars."""
     kinds = [Patch(facecolor="lightgray", edgecolor="black", linewidth=0.6, label="predicted, with its confidence")]
-    kinds += [Patch(facecolor="white", edgecolor="gray", hatch="////", label="true")] if with_truth else []
+    kinds += [Patch(facecolor="white", edgecolor="dimgray", hatch="////", label="true")] if with_truth else []
     colours = [Patch(facecolor=COLOURS[name], label=name.replace("_", " ")) for name in names]
     figure.legend(handles=[*kinds, *colours], loc="outside lower center", ncols=4, fontsize=8, frameon=False)

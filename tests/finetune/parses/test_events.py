@@ -10,6 +10,7 @@ from finetune.batches import load_splits
 from finetune.parser import Parser
 from finetune.parses.events import LANES, Event, events_of, in_lane, parse_videos, true_events
 from finetune.scoring.protocol import Protocol, parses
+from finetune.scoring.thresholds import told
 from shards.labels import CATEGORIES, Span, Tables, fill, spans_of
 
 CPU = torch.device("cpu")
@@ -62,9 +63,13 @@ def test_a_parse_of_nothing_has_no_events() -> None:
     assert events_of(np.zeros((2, 25, 10), bool), np.ones((2, 25, 10))) == ()
 
 
-@pytest.mark.parametrize("protocol", [Protocol(), Protocol(gate="per_modality", threshold=0.45)])
+@pytest.mark.parametrize(
+    "protocol",
+    [Protocol(), Protocol(gate="per_modality", threshold=0.45), Protocol(gate="none", thresholds="per_class")],
+)
 def test_the_events_are_the_parse_that_is_scored(corpus: Any, protocol: Protocol) -> None:
-    parser = Parser.from_pretrained(corpus.untrained())
+    fitted = told(np.random.default_rng(0).uniform(0.4, 0.6, (2, 25)), protocol.fitted_under)
+    parser = Parser.from_pretrained(corpus.untrained(thresholds=fitted))
     tables = Tables.load(corpus.tables)
     (split,) = load_splits(corpus.shards, tables, ("test",), parser.settings.features, "refuse", CPU)
     batch = split.batch(torch.arange(len(split)))
