@@ -10,6 +10,7 @@
 # make bench-pretrain videos a second, shares of waiting and of the loss, for the debug and base configs; likewise
 # make soak-pretrain  a run killed twenty times, compared with one that never was; the last line is JSON
 # make study-pretrain what pre-training on 29,000 planted videos learns, over modes, scopes and seeds (an hour and more)
+# make bench-parser   an epoch of HAN and its evaluation beside a plain DataLoader over .npy files; the last line is JSON
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
@@ -27,7 +28,7 @@ BIN := .venv/bin
 READY := .venv/.installed-with-faiss-$(FAISS)
 
 .PHONY: install demo demo-full test check bench-shards soak-shards bench-graph study-graph \
-  bench-loss bench-pretrain soak-pretrain study-pretrain ui
+  bench-loss bench-pretrain soak-pretrain study-pretrain bench-parser ui
 
 install: $(READY)
 
@@ -79,6 +80,9 @@ soak-pretrain: $(READY)
 
 study-pretrain: $(READY)
 	$(BIN)/python -m tests.bench.study_pretrain --work $(STUDY)
+
+bench-parser: $(READY)
+	$(BIN)/python -m tests.bench.bench_parser
 
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)
