@@ -26,6 +26,7 @@ from finetune.scoring.decision import Protocol
 from finetune.served.bundle import write_model
 from launch.digest import sha256_file
 from launch.refusal import Refusal
+from pretrain.model import ModelSettings, Transformer
 
 LOOSE = Protocol(gate="none", threshold=0.45)
 START = 120
@@ -150,6 +151,20 @@ def test_a_registered_parser_loads_without_pickles_by_its_name_and_alias(
     loaded = mlflow.pyfunc.load_model(str(folder))
     sent = features(parser, 3)
     assert loaded.predict(sent, params={"keys": ["a_0_4", "b", "c"]}) == local(parser, sent, ["a_0_4", "b", "c"])
+
+
+def test_a_parser_with_its_encoder_inside_is_served_without_any_other_folder(corpus: Any) -> None:
+    widths = {feature.name: feature.width for feature in corpus.features}
+    layers = ModelSettings(audio=("sound",), visual=("frames", "motion"), layers=1, width=8, heads=2)
+    settings = corpus.parser.model_copy(update={"encoder": corpus.work / "nowhere"})
+    parser = Parser(settings, widths, Transformer(layers, widths)).eval()
+    (corpus.work / "inside").mkdir()
+    parser.save(corpus.work / "inside", {})
+    write_model(corpus.work / "model", corpus.work / "inside", LOOSE)
+    sent = features(parser, 2)
+    keys = ["a_0_10", "b_0_5"]
+    loaded = mlflow.pyfunc.load_model(str(corpus.work / "model"))
+    assert loaded.predict(sent, params={"keys": keys}) == local(parser, sent, keys)
 
 
 def test_the_models_signature_takes_any_number_of_videos_and_its_example_is_a_request(corpus: Any) -> None:
