@@ -103,6 +103,7 @@ def main(config: Config) -> None:
         found = _found(config, bench, seeds, rows, results)
         for file in [*write_tables(config.out, found), *write_figures(config.out, config.tables, found)]:
             record.artifact(file)
+        record.metrics(0, found.means())
     console = Console(width=WIDE)
     for grid in grids(found):
         console.print(grid.rich())

@@ -82,6 +82,15 @@ class Found:
         ordered = sorted(held.items(), key=lambda each: list(_SUBJECTS).index(each[0][0]))
         return [(_SUBJECTS[subject], fact, ", ".join(titles)) for (subject, fact), titles in ordered]
 
+    def means(self) -> dict[str, float]:
+        """The mean of every score of every row by its path: "han/segment/type_at_av" and so on."""
+        each = {row.name: [result.flat() for result in self.of(row.name)] for row in self.rows}
+        return {
+            f"{row}/{path}": float(np.mean([scores[path] for scores in found]))
+            for row, found in each.items()
+            for path in (found[0] if found else ())
+        }
+
     @property
     def warning(self) -> str:
         """Whether the numbers may be compared with the paper's, and why not; empty without results."""

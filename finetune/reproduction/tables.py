@@ -22,12 +22,14 @@ class Grid:
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    """Columns that hold words, which stand on the left; the others hold numbers."""
 
     def rich(self) -> Table:
         """For a terminal."""
         table = Table(title=self.title, title_justify="left", title_style="bold")
         for place, head in enumerate(self.heads):
-            table.add_column(head, justify="right" if place else "left", no_wrap=not place)
+            table.add_column(head, justify="left" if place < self.words else "right", no_wrap=not place)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -35,7 +37,8 @@ class Grid:
     def markdown(self) -> str:
         """For a file."""
         heads = [head.replace("\n", " ") for head in self.heads]
-        lines = [heads, ["---", *("--:" for _ in heads[1:])], *self.rows]
+        sides = ["---" if place < self.words else "--:" for place in range(len(heads))]
+        lines = [heads, sides, *self.rows]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
@@ -45,7 +48,7 @@ def grids(found: Found) -> list[Grid]:
     shown += [_exclusive(found)] if any("exclusive" in each.scores for each in found.results.values()) else []
     shown += [grid] if (grid := _counterparts(found)).rows else []
     facts = tuple((subject, fact, titles) for subject, fact, titles in found.facts())
-    return [*shown, *([Grid("What produced the numbers", ("what", "fact", "rows"), facts)] if facts else [])]
+    return [*shown, *([Grid("What produced the numbers", ("what", "fact", "rows"), facts, 3)] if facts else [])]
 
 
 def markdown(found: Found) -> str:
@@ -105,8 +108,8 @@ def _counterparts(found: Found) -> Grid:
     for each in COUNTERPARTS:
         if {each.row, each.other} <= titles.keys():
             cells = [text for level in LEVELS for text in _texts(_pair(found, each.row, each.other, level), "+")]
-            rows.append((f"{titles[each.row]}\nminus {titles[each.other]}".replace("\n", " "), each.tells, *cells))
-    return Grid("Counterparts: differences over the seeds that both have", ("", "owed to", *heads), tuple(rows))
+            rows.append((f"{titles[each.row]} minus {titles[each.other]}", each.tells, *cells))
+    return Grid("Counterparts: differences over the seeds that both have", ("", "owed to", *heads), tuple(rows), 2)
 
 
 def _pair(found: Found, row: str, other: str, level: str) -> list[Cell | None]:

@@ -176,6 +176,8 @@ def test_everything_is_one_mlflow_run_with_a_child_a_row_and_seed_and_the_stages
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"tables.md", "tables.json"}
     each = {child.data.tags["seed"]: child for child in children[parent.info.run_id]}
     assert set(each) == {"0", "1"}
+    scores = [child.data.metrics["test/event/visual"] for child in each.values()]
+    assert parent.data.metrics["han/event/visual"] == pytest.approx(sum(scores) / 2)
     for child in each.values():
         assert child.data.tags["row"] == "han"
         assert child.data.params["training.epochs"] == "1"
