@@ -25,6 +25,7 @@ from finetune.scoring.protocol import (
     judge,
     table,
     table_digests,
+    thresholds_of,
     write_scores,
 )
 from launch import tracking
@@ -64,6 +65,7 @@ def main(config: Config) -> None:
     ):
         parser = Parser.from_pretrained(config.parser).to(world.device)
         features, trained = origin(parser, config.parser)
+        thresholds_of(parser, config.protocol)  # refuses before the shards are read
         tables = Tables.load(config.tables)
         say(f"Read the parser in '{config.parser}' and the tables in '{config.tables}'.")
         names, wanted = (config.split,), tuple(features)
