@@ -1,7 +1,9 @@
 """What an array must be to become a feature, wherever it comes from: whole, finite, and of one variant."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import tee
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -86,9 +88,29 @@ def per_second(
 def describe(called: str, spots: Iterable[Spot], told: str, dtype: str) -> tuple[Feature, tuple[int, ...]]:
     """The feature that arrays called so hold, as the first sound one shows it, and the first that tells its variant.
 
-    With it, the rows a second that arrays of shorter videos may have. `told` is where they come from, in words. Raises
-    the first array's BadVideo when none is sound.
+    With it, the rows a second that arrays of shorter videos may have. `told` is where they come from, in words. Where
+    no array is as long as its name says, all videos may be shorter (tables will tell): the first that could be one
+    shows it. Raises the first array's BadVideo when none is sound.
     """
+    by_name, by_length = tee(spots)
+    try:
+        return _describe(called, by_name, told, dtype)
+    except BadVideo as fault:
+        with suppress(BadVideo):
+            rate = RATES.get(LLP_NAMES.get(called, called), (1,))[0]
+            return _describe(called, (_as_short_as_it_is(spot, rate) for spot in by_length), told, dtype)
+        raise fault
+
+
+def _as_short_as_it_is(spot: Spot, rate: int) -> Spot:
+    """An array whose name says nothing of times, as one of as many seconds as its rows are for."""
+    with suppress(BadVideo):
+        seconds = len(spot.load()) // rate
+        return spot._replace(seconds=seconds) if spot.seconds == SECONDS and 0 < seconds < SECONDS else spot
+    return spot
+
+
+def _describe(called: str, spots: Iterable[Spot], told: str, dtype: str) -> tuple[Feature, tuple[int, ...]]:
     name = LLP_NAMES.get(called, called)
     feature: Feature | None = None
     fault: BadVideo | None = None

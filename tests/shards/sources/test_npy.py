@@ -100,9 +100,23 @@ def test_a_file_that_is_gone_is_an_error_and_no_bad_video(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_one_sound_file_is_refused_for_its_first(tmp_path: Path) -> None:
-    save(tmp_path / "clap", {"a": sound(9, 3), "b": np.full((10, 3), np.inf)})
-    with pytest.raises(Refusal, match=r"a\.npy' has shape \(9, 3\)"):
+    save(tmp_path / "clap", {"a": sound(11, 3), "b": np.full((10, 3), np.inf)})
+    with pytest.raises(Refusal, match=r"a\.npy' has shape \(11, 3\)"):
         open_one(tmp_path / "clap")
+
+
+@pytest.mark.parametrize(("name", "rows", "width"), [("clap", 7, 3), ("vggish", 7, 128), ("res152", 56, 2048)])
+def test_a_folder_may_hold_none_but_short_videos_whose_names_do_not_say_so(
+    tmp_path: Path, name: str, rows: int, width: int
+) -> None:
+    array = sound(rows, width)
+    source = open_one(save(tmp_path / name, {"a": array}))
+    assert source.reader.feature.width == width
+    with pytest.raises(BadVideo, match="must have 10 rows, or a multiple"):
+        source.reader.read("a", source.places["a"])
+    found = source.reader.read("a", source.places["a"], 7)
+    np.testing.assert_allclose(found[:7], array.reshape(7, -1, width).mean(axis=1), rtol=1e-6)
+    assert not found[7:].any()
 
 
 def test_a_named_folder_without_files_is_refused(tmp_path: Path) -> None:
