@@ -14,7 +14,7 @@ from launch.tracking import Tracking
 from pretrain import export
 from pretrain.model import ModelSettings, Transformer, load_encoder, save_encoder
 from shards import verify
-from shards.labels import Tables
+from shards.labels import Span, Tables
 from shards.read import Shards
 from shards.schema import seconds_of
 from tests.shards.corpora import run
@@ -45,6 +45,24 @@ def load(short: Path, name: str, key: str) -> np.ndarray:
 
 def save(short: Path, name: str, key: str, array: np.ndarray) -> None:
     np.save(short / "feats" / name / f"{key.rsplit('_', 2)[0]}.npy", array)
+
+
+@pytest.mark.parametrize(
+    ("key", "seconds"),
+    [
+        ("a_0_10", 10), ("a_101.8_111.8", 10), ("a_30_37", 7), ("a_2_6.5", 5), ("a_0_0.5", 1), ("a_3_4.0001", 1),
+        ("a_0_12", 10), ("a_5_5", 10), ("a_9_2", 10), ("a", 10), ("a_1", 10), ("-_a_b_7_8", 1),
+    ],
+)  # fmt: skip
+def test_a_key_says_how_many_seconds_of_its_video_exist(key: str, seconds: int) -> None:
+    assert seconds_of(key) == seconds
+
+
+def test_the_truth_of_a_video_ends_with_it() -> None:
+    tables = Tables({"train": {}, "validation": {}, "test": {}}, {key: (Span(0, 3, 10),) for key in KEYS}, {})
+    audible, visible = tables.truth(KEYS)
+    assert audible[:, 0].sum(axis=1).tolist() == [max(0, seconds_of(key) - 3) for key in KEYS]
+    assert not visible.any()
 
 
 def test_arrays_as_long_as_their_videos_are_padded_with_zeros(short: Path, runs: Path) -> None:
