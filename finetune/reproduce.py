@@ -154,7 +154,7 @@ def _found(
         for seed in seeds[row]
         if (result := newest(replace(identity, seed=seed), lines, usual, only))
     }
-    return Found(rows, seeds, there)
+    return Found(rows, seeds, there, usual)
 
 
 def _say_who_made_them(found: Found) -> None:

@@ -40,7 +40,7 @@ class Counterpart:
     row: str
     other: str
     tells: str
-    """What the difference, `row` minus `other`, is owed to."""
+    """What is compared: `row` − `other`, and what both share."""
 
 
 def _scores(segment: Sequence[float], event: Sequence[float]) -> dict[str, tuple[float, ...]]:
@@ -89,15 +89,15 @@ _LIST = (
 )
 ROWS = {row.name: row for row in _LIST}
 COUNTERPARTS = (
-    Counterpart("base_adv_skip_gcaa", "han", "the full model, both on raw features"),
-    Counterpart("pretrain_uni", "base_adv_skip_gcaa", "embeddings (uni) in place of raw features"),
-    Counterpart("pretrain_cross", "base_adv_skip_gcaa", "embeddings (cross) in place of raw features"),
-    Counterpart("pretrain_multi", "base_adv_skip_gcaa", "embeddings (multi) in place of raw features"),
-    Counterpart("pretrain_multi_han", "han", "embeddings (multi) in place of raw features, in HAN"),
-    Counterpart("pretrain_multi", "pretrain_multi_han", "the full model, both on embeddings (multi)"),
-    Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "the encoder (multi), trained along"),
-    Counterpart("pretrain_multi_end_to_end", "pretrain_multi", "the encoder (multi) trained along, not frozen"),
-    Counterpart("cleaned", "han", "label cleaning"),
+    Counterpart("base_adv_skip_gcaa", "han", "full model − HAN, raw features"),
+    Counterpart("pretrain_uni", "base_adv_skip_gcaa", "embeddings (uni) − raw features, full model"),
+    Counterpart("pretrain_cross", "base_adv_skip_gcaa", "embeddings (cross) − raw features, full model"),
+    Counterpart("pretrain_multi", "base_adv_skip_gcaa", "embeddings (multi) − raw features, full model"),
+    Counterpart("pretrain_multi_han", "han", "embeddings (multi) − raw features, HAN"),
+    Counterpart("pretrain_multi", "pretrain_multi_han", "full model − HAN, embeddings (multi)"),
+    Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "encoder (multi) trained along − none"),
+    Counterpart("pretrain_multi_end_to_end", "pretrain_multi", "encoder (multi) trained along − frozen"),
+    Counterpart("cleaned", "han", "cleaned labels − weak labels, HAN"),
 )
 
 

@@ -1,12 +1,13 @@
 """Results of several seeds as the tables show them: mean and deviation of each score, differences of counterparts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from finetune.reproduction.results import Result
+from finetune.reproduction.results import Flat, Result
 from finetune.reproduction.rows import Row
 from finetune.scoring.protocol import in_short
 
@@ -40,6 +41,8 @@ class Found:
     seeds: Mapping[str, Sequence[int]]
     """Row → the seeds that were asked for."""
     results: Mapping[tuple[str, int], Result]
+    usual: Flat
+    """The settings of a training by default."""
 
     def of(self, row: str) -> list[Result]:
         """A row's results in the order of their seeds."""
@@ -73,14 +76,16 @@ class Found:
     def facts(self) -> list[tuple[str, str, str]]:
         """What produced the numbers: subject, fact, and the rows it holds for (all of those that have results)."""
         held = dict[tuple[str, str], list[str]]()
+        code = sorted({f"commit {each.commit}" if each.commit else each.code[:12] for each in self.results.values()})
         for row in self.rows:
             for result in self.of(row.name):
-                for subject, fact in _facts(result).items():
+                for subject, fact in _facts(result, self.usual).items():
                     titles = held.setdefault((subject, fact), [])
                     if row.title not in titles:
                         titles.append(row.title)
         ordered = sorted(held.items(), key=lambda each: list(_SUBJECTS).index(each[0][0]))
-        return [(_SUBJECTS[subject], fact, ", ".join(titles)) for (subject, fact), titles in ordered]
+        told = [(_SUBJECTS[subject], fact, ", ".join(titles)) for (subject, fact), titles in ordered]
+        return [*told, *([("code", ", ".join(code), "all")] if code else [])]
 
     def means(self) -> dict[str, float]:
         """The mean of every score of every row by its path: "han/segment/type_at_av" and so on."""
@@ -110,24 +115,28 @@ _SUBJECTS = {
     "features": "features",
     "encoder": "encoder",
     "recipe": "training",
-    "commit": "code",
+    "cleaning": "label cleaning",
 }
+_LONG = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+"""A digest, of which the beginning is shown."""
 
 
-def _facts(result: Result) -> dict[str, str]:
-    settings, protocol = result.identity.settings, result.protocol
+def _facts(result: Result, usual: Flat) -> dict[str, str]:
+    settings, protocol = {**usual, **result.identity.settings}, result.protocol
+    cleaning = {name: value for name, value in settings.items() if name.startswith("cleaning.")}
     features = ", ".join(f"{name} ({of})" if of else name for name, of in protocol["features"].items())
     facts = {
         "coverage": f"{protocol['videos']:,} {protocol['split']} videos, {protocol['coverage']}",
         "protocol": in_short(protocol),
-        "features": features,
+        "features": _LONG.sub(r"\1", features),
         "recipe": f"{settings['training.epochs']} epochs, {settings['training.batch']} videos a step, "
-        f"Adam {settings['training.learning_rate']:g}, the best epoch on validation",
-        "commit": f"commit {result.commit}" if result.commit else f"files {result.code[:12]}, outside git",
+        f"Adam {settings['training.learning_rate']:g}, {settings['training.precision']}, the best epoch on validation",
+        "encoder": encoder_in_short(result.about_encoder) if result.about_encoder else "",
+        "cleaning": ", ".join(
+            f"{name.removeprefix('cleaning.')} {value}" for name, value in cleaning.items() if value != usual[name]
+        ),
     }
-    if result.about_encoder:
-        facts["encoder"] = encoder_in_short(result.about_encoder)
-    return facts
+    return {subject: fact for subject, fact in facts.items() if fact}
 
 
 def encoder_in_short(encoder: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from finetune.reproduction.rows import COUNTERPARTS
+from finetune.reproduction.rows import COUNTERPARTS, Counterpart
 from finetune.reproduction.summary import Cell, Found
 from finetune.scoring.metrics import KINDS, LEVELS
 
@@ -104,16 +104,17 @@ def _exclusive(found: Found) -> Grid:
 
 def _counterparts(found: Found) -> Grid:
     heads = [f"{level}\n{head}" for level in LEVELS for head in HEADS.values()]
-    titles, rows = {row.name: row.title for row in found.rows}, []
-    for each in COUNTERPARTS:
-        if {each.row, each.other} <= titles.keys():
-            cells = [text for level in LEVELS for text in _texts(_pair(found, each.row, each.other, level), "+")]
-            rows.append((f"{titles[each.row]} minus {titles[each.other]}", each.tells, *cells))
-    return Grid("Counterparts: differences over the seeds that both have", ("", "owed to", *heads), tuple(rows), 2)
+    shown = {row.name for row in found.rows}
+    rows = [
+        (each.tells, *(text for level in LEVELS for text in _texts(_difference(found, each, level), "+")))
+        for each in COUNTERPARTS
+        if {each.row, each.other} <= shown
+    ]
+    return Grid("Counterparts: differences over the seeds that both have", ("", *heads), tuple(rows))
 
 
-def _pair(found: Found, row: str, other: str, level: str) -> list[Cell | None]:
-    return found.difference(row, other, level, KINDS)
+def _difference(found: Found, pair: Counterpart, level: str) -> list[Cell | None]:
+    return found.difference(pair.row, pair.other, level, KINDS)
 
 
 def _warned(found: Found) -> str:

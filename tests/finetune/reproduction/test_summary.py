@@ -14,9 +14,11 @@ from finetune.scoring.metrics import KINDS, LEVELS
 
 PROTOCOL = {
     "gate": "global", "gate_threshold": 0.5, "threshold": 0.5, "thresholds": "fixed", "videos": 1200, "split": "test",
-    "features": {"vggish": "raw · planted"}, "coverage": "planted features: not comparable with the paper (10 of 10)",
+    "features": {"vggish": f"raw · of {'c4' * 32}"},
+    "coverage": "planted features: not comparable with the paper (10 of 10)",
 }  # fmt: skip
 SETTINGS = {"training.epochs": 40, "training.batch": 16, "training.learning_rate": 3e-4}
+USUAL = SETTINGS | {"training.precision": "float32", "cleaning.labels": "weak", "cleaning.average": 0.0}
 ENCODER = {"digest": "ab" * 32, "layers": 2, "width": 128, "heads": 4, "weights": 700_000, "mode": "multi", "steps": 9}
 
 
@@ -36,7 +38,7 @@ def found() -> Found:
     there = {"han": (0, 2), "base_adv_skip_gcaa": (0, 1, 2), "pretrain_multi": (0,), "base": ()}
     wanted = {row: range(1 if row == "pretrain_multi" else 3) for row in there}
     results = {(row, seed): result(row, seed) for row, seeds in there.items() for seed in seeds}
-    return Found([ROWS[row] for row in there], wanted, results)
+    return Found([ROWS[row] for row in there], wanted, results, USUAL)
 
 
 def line(text: str, title: str) -> list[str]:
@@ -73,13 +75,13 @@ def test_one_seed_has_a_mean_and_no_deviation(found: Found) -> None:
 
 
 def test_counterparts_are_compared_over_the_seeds_that_both_have(found: Found) -> None:
-    cells = line(markdown(found), "Base + Adv+Skip+GCAA minus HAN [1]")
+    cells = line(markdown(found), "full model − HAN, raw features")
     each = [
         [found.results[row, seed].scores["segment"]["audio"] for seed in (0, 2)]
         for row in ("base_adv_skip_gcaa", "han")
     ]
     apart = np.subtract(*each)
-    assert cells[2] == f"{apart.mean():+.1f} ± {apart.std(ddof=1):.1f}"
+    assert cells[1] == f"{apart.mean():+.1f} ± {apart.std(ddof=1):.1f}"
     assert found.difference("base", "han", "segment", KINDS) == [None] * 5
 
 
@@ -93,13 +95,25 @@ def test_what_produced_the_numbers_is_told_with_the_rows_it_holds_for(found: Fou
     facts = {(what, rows): fact for what, fact, rows in found.facts()}
     everyone = "HAN [1], Base + Adv+Skip+GCAA, Pretrain (multi)"
     assert facts["gate and thresholds", everyone] == "gate global (p ≥ 0.5), seconds p ≥ 0.5"
-    assert facts["features", everyone] == "vggish (raw · planted)"
+    assert facts["features", everyone] == "vggish (raw · of c4c4c4c4c4c4)"
+    assert facts["training", everyone] == (
+        "40 epochs, 16 videos a step, Adam 0.0003, float32, the best epoch on validation"
+    )
     assert "not comparable with the paper" in facts["data", everyone]
-    assert facts["code", everyone] == "commit abc123"
+    assert facts["code", "all"] == "commit abc123"
+    assert "label cleaning" not in [what for what, _ in facts]
     encoder = facts["encoder", "Pretrain (multi)"]
     assert "2 layers 128 wide" in encoder
     assert "loss multi" in encoder
     assert "small, for CPUs" in encoder
+
+
+def test_label_cleaning_is_told_by_the_settings_that_make_it(found: Found) -> None:
+    plain = result("han", 0)
+    settings = {**SETTINGS, "cleaning.labels": "exchange", "cleaning.average": 0.999}
+    cleaned = replace(plain, identity=replace(plain.identity, settings=settings))
+    told = {what: fact for what, fact, _ in replace(found, results={("han", 0): cleaned}).facts()}
+    assert told["label cleaning"] == "labels exchange, average 0.999"
 
 
 def test_a_large_encoder_is_not_called_small(found: Found) -> None:
