@@ -123,8 +123,8 @@ class Split:
         numpy may change what a generator draws from one version to the next, and the order with it: the same seed
         gives the same parser under the versions that `constraints.txt` pins.
         """
-        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
-        return (self.batch(part.to(self.labels.device)) for part in order.split(size)[first:])
+        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self))).to(self.labels.device)
+        return map(self.batch, order.split(size)[first:])
 
     def steps(self, size: int) -> int:
         """How many batches an epoch has."""

@@ -12,7 +12,7 @@ shards that were read once. The sides take turns, so that what else the machine 
   round; `evaluation_ratio`: likewise the median of the rounds' own.
 - `share_of_limit`, `plain_share_of_limit`: the time that a step's products take at `product_gflop_per_s` (of plain
   products of 2048 × 2048 numbers, the best of every round), over the time of a step.
-- `peak_mib`: of memory on our side, all videos in it; `read_s`: what reading them takes, once.
+- `peak_mib`: of memory on our side, all videos in it and the shards' mapped pages too; `read_s`: of reading them, once.
 - `load`: the machine's at the end; much above `threads`, others were at work.
 """
 

@@ -67,6 +67,11 @@ def test_every_video_comes_once_an_epoch_in_an_order_of_seed_and_epoch(corpus: A
     assert order(0, 1) != order(0, 2)
     assert order(0, 1) != order(1, 1)
     assert split.steps(7) == 4
+    whole, rest = list(split.shuffled(7, 0, 1)), list(split.shuffled(7, 0, 1, first=2))
+    assert len(rest) == 2
+    for one, two in zip(whole[2:], rest, strict=True):
+        assert torch.equal(one.rows, two.rows)
+        assert torch.equal(one.features["sound"], two.features["sound"])
 
 
 def test_one_set_of_all_videos_serves_every_split(corpus: Any) -> None:
