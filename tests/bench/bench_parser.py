@@ -2,7 +2,7 @@
 
 How fast HAN is trained with its published recipe (batch 16) on 10,000 planted videos, and how fast it is scored, on
 CPU cores in float32: ours beside a plain side (`plain_parser`: a DataLoader over .npy files in LLP's layout, the
-2048 → 512 layer on all 80 ResNet rows, videos evaluated one by one). Ours is the stage's own loop, MLflow included, on
+2048 → 512 layer on all 80 ResNet rows, torch's default Adam, videos evaluated one by one). Ours is the stage's own loop, MLflow included, on
 shards that were read once. The sides take turns, so that what else the machine does falls on both; a round is
 `--steps` steps (625 are an epoch), from which an epoch is computed. The last line is JSON:
 
@@ -153,6 +153,8 @@ def measure(asked: argparse.Namespace, work: Path) -> dict[str, Any]:
         files = Files.plant(work / "feats", asked.files, train.labels)
         flops = products(train, files)
         plain, batches = Trainer.new(RECIPE, train, CPU), plain_parser.epochs(files, BATCH, asked.workers)
+        if not asked.fused:
+            plain.optimizer = torch.optim.Adam(plain.parser.parameters(), RECIPE.training.learning_rate)
         plain_steps(plain, batches, asked.warm_up)
         for number in range(1, asked.rounds + 1):
             rounds.rates.append(product_rate(CPU, "fp32"))
@@ -195,6 +197,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--warm_up", type=int, default=10, help="steps of a side before the first round")
     parser.add_argument("--files", type=int, default=640, help="videos on the disk (0.7 MB each), read again and again")
     parser.add_argument("--workers", type=int, default=2, help="of the plain side's DataLoader")
+    parser.add_argument("--fused", action="store_true", help="give the plain side the fused Adam that ours has")
     parser.add_argument("--evaluation_videos", type=int, default=1_200, help="videos that are scored")
     parser.add_argument("--evaluated", type=int, default=300, help="of these, parsed by the plain side in a round")
     asked = parser.parse_args(words)
