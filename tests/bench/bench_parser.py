@@ -2,9 +2,9 @@
 
 How fast HAN is trained with its published recipe (batch 16) on 10,000 planted videos, and how fast it is scored, on
 CPU cores in float32: ours beside a plain side (`plain_parser`: a DataLoader over .npy files in LLP's layout, the
-2048 → 512 layer on all 80 ResNet rows, torch's default Adam, videos evaluated one by one). Ours is the stage's own loop, MLflow included, on
-shards that were read once. The sides take turns, so that what else the machine does falls on both; a round is
-`--steps` steps (625 are an epoch), from which an epoch is computed. The last line is JSON:
+2048 → 512 layer on all 80 ResNet rows, torch's default Adam, videos evaluated one by one). Ours is the stage's own
+loop, MLflow included, on shards that were read once. The sides take turns, so that what else the machine does falls on
+both; a round is `--steps` steps (625 are an epoch), from which an epoch is computed. The last line is JSON:
 
 - `videos`, `seconds_per_epoch`, `videos_per_s`, `plain_seconds_per_epoch`: medians over the rounds; `ratio`: the median
   of the rounds' own; `arithmetic_ratio`: what the products alone would give.
