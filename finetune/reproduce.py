@@ -7,8 +7,8 @@ on after a stop, started twice it shares the work, and where everything is there
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from rich.console import Console
 from finetune.batches import Missing
 from finetune.reproduction.code import code, commit, keep
 from finetune.reproduction.pages import write_figures, write_tables
-from finetune.reproduction.results import Results, newest
+from finetune.reproduction.results import Identity, Result, Results, newest
 from finetune.reproduction.rows import Row, chosen
 from finetune.reproduction.sources import PRETRAINING, Sources, manifests, planted
 from finetune.reproduction.summary import Found
@@ -93,14 +93,12 @@ def main(config: Config) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     with tracking.run(config.tracking, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
         within = config.tracking.model_copy(update={"parent": record.run_id})
-        bench = _bench(config, _sources(config, _words(within)))
-        _say_plan(config, rows, bench)
+        work = Reproduction(config, _bench(config, _sources(config, _words(within))), rows, seeds, results, within)
+        _say_plan(config, rows, work.bench)
         if not config.tables_only:
             _remember(config.out, record)
-            for row, seed in _order(rows, seeds):
-                if _trial(config, bench, row, seed, results, within):
-                    write_tables(config.out, _found(config, bench, seeds, rows, results))
-        found = _found(config, bench, seeds, rows, results)
+            work.make()
+        found = work.found()
         for file in [*write_tables(config.out, found), *write_figures(config.out, config.tables, found)]:
             record.artifact(file)
         record.metrics(0, found.means())
@@ -111,50 +109,71 @@ def main(config: Config) -> None:
     say(f"Wrote tables.md, tables.json and figures into '{config.out}'; the results are lines of '{results.path}'.")
 
 
-def _order(rows: Sequence[Row], seeds: Mapping[str, Sequence[int]]) -> Iterator[tuple[Row, int]]:
-    """Every row with its first seed, then every row with its second, and so on."""
-    for seed in range(max(map(len, seeds.values()))):
-        yield from ((row, seed) for row in rows if seed in seeds[row.name])
+@dataclass(frozen=True)
+class Reproduction:
+    """What one command makes, and where the results are."""
 
+    config: Config
+    bench: Bench
+    rows: Sequence[Row]
+    seeds: Mapping[str, Sequence[int]]
+    """Row → its seeds."""
+    results: Results
+    within: Tracking
+    """Of runs that are children of this one's."""
 
-def _trial(config: Config, bench: Bench, row: Row, seed: int, results: Results, within: Tracking) -> bool:
-    """Makes one result and tells that it did; it does not where the result is there, or another process is at it."""
-    bench.sources.make(row)
-    identity, usual = bench.identity(row, seed), defaults()
-    with held(config.out / "parsers" / f".{identity.short(usual)}.lock", "", wait=False) as lock:
-        if lock is None:
-            say(f"Row '{row.name}' with seed {seed} is being made by another process: left to it.")
-            return False
-        if newest(identity, results.read(), usual, code() if config.same_code else ""):
-            return False
-        named = within.model_copy(update={"name": f"{row.name} {seed}"})
-        settings = bench.settings(row).model_copy(update={"seed": seed})
+    def make(self) -> None:
+        """Makes what is missing: every row with its first seed, then with its second; others' work is waited for last.
+
+        The tables are written anew after each result, so that they can be looked at on the way.
+        """
+        most = max(map(len, self.seeds.values()))
+        left = [(row, seed) for seed in range(most) for row in self.rows if seed in self.seeds[row.name]]
+        for patient in (False, True):
+            left = [(row, seed) for row, seed in left if not self._is_made(row, seed, patient)]
+
+    def found(self) -> Found:
+        """The results that are there."""
+        lines, ready = self.results.read(), [row for row in self.rows if self.bench.sources.ready(row)]
+        identities = {row.name: self.bench.identity(row, 0) for row in ready}
+        there = {
+            (row, seed): result
+            for row, identity in identities.items()
+            for seed in self.seeds[row]
+            if (result := newest(replace(identity, seed=seed), lines, defaults(), self.bench.only))
+        }
+        return Found(self.rows, self.seeds, there, defaults())
+
+    def _is_made(self, row: Row, seed: int, patient: bool) -> bool:
+        """Whether a result is there, made if need be; one that another process makes is not, unless `patient`."""
+        self.bench.sources.make(row)
+        identity = self.bench.identity(row, seed)
+        with held(self.bench.lock(identity), f"row '{row.name}' with seed {seed}", patient) as lock:
+            if lock is None:
+                say(f"Row '{row.name}' with seed {seed} is being made by another process: left to it for now.")
+                return False
+            if not newest(identity, self.results.read(), defaults(), self.bench.only):
+                result = self._trial(row, identity, lock)
+                say(
+                    f"{row.title}, seed {seed}: segment Type@AV {result.scores['segment']['type_at_av']:.1f} on test; "
+                    f"a line of '{self.results.path}'."
+                )
+                write_tables(self.config.out, self.found())
+        return True
+
+    def _trial(self, row: Row, identity: Identity, lock: int) -> Result:
+        """The result of a training and a scoring, with its line written."""
+        named = self.within.model_copy(update={"name": f"{row.name} {identity.seed}"})
+        settings = self.bench.settings(row).model_copy(update={"seed": identity.seed})
         with tracking.run(named, "trial", settings) as record:
-            record.tags({"row": row.name, "seed": str(seed), "key": identity.key})
+            record.tags({"row": row.name, "seed": str(identity.seed), "key": identity.key})
             inside = _words(named.model_copy(update={"parent": record.run_id}))
-            result = bench.perform(row, identity, inside, (lock,))
-            record.metrics(seed, {f"test/{name}": value for name, value in result.flat().items()})
-        results.append(result)
-    if config.commit:
-        keep(results.path, f"results: {row.name} seed {seed}")
-    score = result.scores["segment"]["type_at_av"]
-    say(f"{row.title}, seed {seed}: segment Type@AV {score:.1f} on test; a line of '{results.path}'.")
-    return True
-
-
-def _found(
-    config: Config, bench: Bench, seeds: Mapping[str, Sequence[int]], rows: Sequence[Row], results: Results
-) -> Found:
-    """The results of all rows that are there."""
-    lines, usual, only = results.read(), defaults(), code() if config.same_code else ""
-    identities = {row.name: bench.identity(row, 0) for row in rows if bench.sources.ready(row)}
-    there = {
-        (row, seed): result
-        for row, identity in identities.items()
-        for seed in seeds[row]
-        if (result := newest(replace(identity, seed=seed), lines, usual, only))
-    }
-    return Found(rows, seeds, there, usual)
+            result = self.bench.perform(row, identity, inside, (lock,))
+            record.metrics(identity.seed, {f"test/{name}": value for name, value in result.flat().items()})
+        self.results.append(result)
+        if self.config.commit:
+            keep(self.results.path, f"results: {row.name} seed {identity.seed}")
+        return result
 
 
 def _say_who_made_them(found: Found) -> None:
@@ -184,7 +203,8 @@ def _sources(config: Config, tracked: Sequence[str]) -> Sources:
 
 def _bench(config: Config, sources: Sources) -> Bench:
     recipe = {f"training.{name}": value for name, value in config.training if value is not None}
-    return Bench(sources, config.tables, config.missing, config.over, words(**recipe), config.out)
+    only = code() if config.same_code else ""
+    return Bench(sources, config.tables, config.missing, config.over, words(**recipe), config.out, only)
 
 
 def _say_plan(config: Config, rows: Sequence[Row], bench: Bench) -> None:

@@ -46,6 +46,8 @@ class Bench:
     """Words of settings that come after those."""
     out: Path
     """Folder for `parsers/` and `scores/`."""
+    only: str
+    """Digest of the code whose results alone are taken; empty: any."""
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -74,7 +76,7 @@ class Bench:
 
         `tracking`: words of the tracking settings; `holds`: descriptors that the stages keep, such as a lock's.
         """
-        name = identity.short(defaults())
+        name = self._name(identity)
         parser, scored = self.out / "parsers" / name, self.out / "scores" / name
         named = [*tracking, "--tracking.name", f"{row.name} {identity.seed}"]
         seconds: dict[str, float | None] = {"finetune": None, "evaluate": None}
@@ -88,6 +90,13 @@ class Bench:
             protocol = _as_words("protocol", self.settings(row).protocol.model_dump(mode="json"))
             seconds["evaluate"] = run("evaluate", [*given, *words(out=scored), *protocol, *named], holds)
         return self._result(row, identity, parser, scored, seconds)
+
+    def lock(self, identity: Identity) -> Path:
+        """The file that a process holds while it makes a result."""
+        return self.out / "parsers" / f".{self._name(identity)}.lock"
+
+    def _name(self, identity: Identity) -> str:
+        return "-".join(filter(None, (identity.short(defaults()), self.only[:8])))
 
     def _inputs(self, row: Row) -> list[str]:
         given = words(shards=self.sources.features(row), tables=self.tables, missing=self.missing)
