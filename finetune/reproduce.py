@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -45,6 +46,9 @@ class EveryRow(Settings):
     epochs: int | None = Field(None, ge=1, description="passes over the training videos; none: each row's own")
     batch: int | None = Field(None, ge=1, description="videos a step; none: each row's own")
     learning_rate: float | None = Field(None, gt=0, description="Adam's step size; none: each row's own")
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        None, description="of the products of a step; none: each row's own"
+    )
 
 
 class Config(Settings):

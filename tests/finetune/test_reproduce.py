@@ -193,10 +193,11 @@ def test_other_settings_make_other_lines_and_the_tables_show_only_their_own(
     settings: Callable[..., reproduce.Config], stages: Stages
 ) -> None:
     reproduce.main(settings(rows=("han",)))
-    config = settings(rows=("han",), training={"epochs": 2})
+    config = settings(rows=("han",), training={"epochs": 2, "precision": "bfloat16"})
     reproduce.main(config)
     assert [each.identity.settings["training.epochs"] for each in lines(config)] == [1, 2]
     assert stages.again() == both("han") * 2
+    assert lines(config)[1].identity.settings["training.precision"] == "bfloat16"
     assert "2 epochs" in (config.out / "tables.md").read_text()
     assert "1 epochs" not in (config.out / "tables.md").read_text()
 
