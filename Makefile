@@ -10,7 +10,7 @@
 # make bench-pretrain videos a second, shares of waiting and of the loss, for the debug and base configs; likewise
 # make soak-pretrain  a run killed twenty times, compared with one that never was; the last line is JSON
 # make study-pretrain what pre-training on 29,000 planted videos learns, over modes, scopes and seeds (an hour and more)
-# make bench-parser   an epoch of HAN and its evaluation beside a plain DataLoader over .npy files; the last line is JSON
+# make bench-parser   HAN trained and scored on two cores, beside a plain DataLoader over .npy files; the last line is JSON
 # make ui          the runs in a browser, on 127.0.0.1
 # make install     .venv with everything the above need (they call it themselves)
 #
@@ -82,7 +82,7 @@ study-pretrain: $(READY)
 	$(BIN)/python -m tests.bench.study_pretrain --work $(STUDY)
 
 bench-parser: $(READY)
-	$(BIN)/python -m tests.bench.bench_parser
+	OMP_NUM_THREADS=2 $(BIN)/python -m tests.bench.bench_parser
 
 ui: $(READY)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db --host 127.0.0.1 --port $(PORT)

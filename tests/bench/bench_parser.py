@@ -9,10 +9,11 @@ both; a round is `--steps` steps (625 are an epoch), from which an epoch is comp
 - `videos`, `seconds_per_epoch`, `videos_per_s`, `plain_seconds_per_epoch`: medians over the rounds; `ratio`: the median
   of the rounds' own; `arithmetic_ratio`: what the products alone would give.
 - `evaluation_s`, `plain_evaluation_s`: seconds for `evaluation_videos`, of which the plain side parses `--evaluated` a
-  round; `evaluation_ratio`: likewise the median of the rounds' own.
+  round, from the first that its reader has brought on; `evaluation_ratio`: likewise the median of the rounds' own.
 - `share_of_limit`, `plain_share_of_limit`: the time that a step's products take at `product_gflop_per_s` (of plain
   products of 2048 × 2048 numbers, the best of every round), over the time of a step.
 - `peak_mib`: of memory on our side, all videos in it and the shards' mapped pages too; `read_s`: of reading them, once.
+- `threads`: of either side, both cores where make starts it; the plain side's workers come beside them.
 - `load`: the machine's at the end; much above `threads`, others were at work.
 """
 
@@ -123,8 +124,9 @@ def evaluations(ours: Trainer, test: Split, files: Files, evaluated: int, rounds
     judge(ours.parser, test, RECIPE.protocol)
     rounds.judged.append(time.perf_counter() - start)
     part = Files(files.folder, files.files, test.labels[:evaluated])
+    videos = plain_parser.singly(part, workers=1)  # its start takes as long for any number of videos: it is not scaled
     start = time.perf_counter()
-    plain_parser.evaluate(ours.parser, part, [each[:evaluated] for each in test.truth], workers=1)
+    plain_parser.evaluate(ours.parser, videos, [each[:evaluated] for each in test.truth])
     rounds.plainly_judged.append((time.perf_counter() - start) * len(test) / len(part))
 
 

@@ -6,7 +6,8 @@ All else is the project's own parser and loss, so the two sides differ in nothin
 which bench_parser gives this side as torch has it by default: without the fused kernel.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +75,19 @@ def epochs(files: Files, batch: int, workers: int) -> Iterator[Item]:
         yield from loader
 
 
-def evaluate(parser: Parser, files: Files, truth: Sequence[np.ndarray], workers: int, threshold: float = 0.5) -> Scores:
-    """The ten scores in percent; `truth`: what is audible and what is visible, each (video, category, second)."""
+def singly(files: Files, workers: int) -> Iterator[Item]:
+    """The videos one by one, in order; the first is here, and whoever reads the others has started."""
+    reader = iter(DataLoader(files, 1, num_workers=workers))
+    return chain([next(reader)], islice(reader, len(files) - 1))
+
+
+def evaluate(parser: Parser, videos: Iterable[Item], truth: Sequence[np.ndarray], threshold: float = 0.5) -> Scores:
+    """The ten scores in percent of single videos; `truth`: what is audible and what is visible, each (video, category,
+    second)."""
     parser.eval()
     found: dict[str, list[list[float]]] = {"segment": [], "event": []}
     with torch.no_grad():
-        for video, (features, _) in enumerate(DataLoader(files, 1, num_workers=workers)):
+        for video, (features, _) in enumerate(videos):
             audio, visual = decide(forward(parser, features), threshold)
             true_audio, true_visual = (each[video] for each in truth)
             couples = [(audio, true_audio), (visual, true_visual), (audio & visual, true_audio & true_visual)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from finetune.parser import Parser, ParserSettings
+from finetune.scoring.decision import Protocol, decide
 from finetune.scoring.metrics import scores
-from finetune.scoring.protocol import Protocol, decide
 from shards.labels import CATEGORIES
 from tests.bench import bench_parser, plain_parser
 from tests.bench.plain_parser import Files
@@ -42,7 +42,8 @@ def test_the_plain_side_makes_of_its_files_what_the_parser_makes_of_averaged_row
             torch.testing.assert_close(plain.seconds, ours.seconds, rtol=1e-4, atol=1e-5)
 
 
-def test_the_plain_loops_score_as_the_metrics_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_plain_loops_score_as_the_metrics_do(tmp_path: Path, workers: int) -> None:
     parser, files, features = planted(tmp_path)
     draw, threshold = np.random.default_rng(0), 0.47
     truth = [draw.random((6, len(CATEGORIES), 10)) < 0.3 for _ in range(2)]
@@ -50,7 +51,7 @@ def test_the_plain_loops_score_as_the_metrics_do(tmp_path: Path) -> None:
         audio, visual = decide(parser(features), Protocol(threshold=threshold)).numpy()
     assert 0.1 < audio.mean() < 0.9
     expected = scores(audio, visual, *truth)
-    found = plain_parser.evaluate(parser, files, truth, workers=0, threshold=threshold)
+    found = plain_parser.evaluate(parser, plain_parser.singly(files, workers), truth, threshold)
     for level, kinds in expected.items():
         assert found[level] == pytest.approx(kinds, abs=1e-6)
 
