@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from finetune.batches import TRAITS, Missing, Traits, load_splits, record_left_out
+from finetune.batches import Missing, load_splits, record_left_out
 from finetune.figures.categories import category_figure
-from finetune.parser import Parser
+from finetune.parser import Parser, origin
+from finetune.scoring.decision import Protocol
 from finetune.scoring.protocol import (
     Judgement,
-    Protocol,
     conditions,
     describe,
     in_short,
@@ -31,7 +31,6 @@ from finetune.scoring.protocol import (
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.progress import say
-from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
 from launch.world import World
@@ -84,23 +83,6 @@ def main(config: Config) -> None:
     say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores, judgement.exclusive)}")
     say(conditions(protocol))
     say(f"Wrote scores.json, categories.csv and categories.png into '{config.out}'.")
-
-
-def origin(parser: Parser, folder: Path) -> tuple[dict[str, Traits], int]:
-    """The traits of the features a parser was trained on, and the number of its training videos.
-
-    Raises Refusal when its files do not tell them, as those of a parser that another program saved.
-    """
-    told = parser.trained_on
-    try:
-        described = {name: told["features"][name] for name in parser.settings.features}
-        features = {name: {trait: of[trait] for trait in TRAITS} for name, of in described.items()}
-        return features, int(told["videos"]["train"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refusal(
-            f"A parser must say which features and how many videos it was trained on, but '{folder}' does not "
-            f"({type(error).__name__}: {error}): give the folder that finetune wrote."
-        ) from None
 
 
 def write(folder: Path, judgement: Judgement, protocol: Mapping[str, Any], config: Config) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from finetune.batches import TRAITS, Traits
 from finetune.network.blocks import Base, Han, Projection
 from finetune.network.pooling import Parsed, Pooling
 from launch.atomic import whole_file
@@ -142,6 +143,23 @@ class Parser(nn.Module):
             raise _damaged(folder, f"the weights in {WEIGHTS} are not those that {SETTINGS} was written with")
         parser.load_state_dict(weights)
         return parser.eval()
+
+
+def origin(parser: Parser, folder: Path) -> tuple[dict[str, Traits], int]:
+    """The traits of the features a parser was trained on, and the number of its training videos.
+
+    Raises Refusal when its files do not tell them, as those of a parser that another program saved.
+    """
+    told = parser.trained_on
+    try:
+        described = {name: told["features"][name] for name in parser.settings.features}
+        features = {name: {trait: of[trait] for trait in TRAITS} for name, of in described.items()}
+        return features, int(told["videos"]["train"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refusal(
+            f"A parser must say which features and how many videos it was trained on, but '{folder}' does not "
+            f"({type(error).__name__}: {error}): give the folder that finetune wrote."
+        ) from None
 
 
 def _encoder(content: Mapping[str, Any]) -> Transformer | None:

@@ -14,8 +14,7 @@ import torch
 from pydantic import Field, model_validator
 
 from finetune.batches import Missing, Traits
-from finetune.evaluate import origin
-from finetune.parser import WEIGHTS, Parser
+from finetune.parser import WEIGHTS, Parser, origin
 from finetune.parses.events import LANES, VideoParse, parse_videos, true_events
 from finetune.parses.folder import ParseFolder
 from finetune.parses.videos import ALL, Few, Videos, from_folders, from_shards

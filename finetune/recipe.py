@@ -7,7 +7,7 @@ from pydantic import Field
 from finetune.cleaning.cleaner import Cleaning
 from finetune.losses import LossSettings
 from finetune.parser import ParserSettings
-from finetune.scoring.protocol import Protocol
+from finetune.scoring.decision import Protocol
 from launch.settings import Settings
 
 

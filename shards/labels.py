@@ -29,6 +29,7 @@ __all__ = [
     "CATEGORIES",
     "DENSE_FILES",
     "FULL_FILE",
+    "SIZES",
     "SPLITS",
     "WEAK_FILES",
     "Defects",
@@ -39,6 +40,8 @@ __all__ = [
     "spans_of",
 ]
 SPLITS = ("train", "validation", "test")
+SIZES = dict(zip(SPLITS, (10_000, 649, 1_200), strict=True))
+"""Videos of LLP's splits."""
 WEAK_FILES = {"train": "AVVP_train.csv", "validation": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 FULL_FILE = "AVVP_dataset_full.csv"
 DENSE_FILES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}

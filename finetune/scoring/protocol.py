@@ -18,26 +18,7 @@ from finetune.scoring.thresholds import FITTED_ON, Thresholds, best_thresholds, 
 from launch.digest import sha256_file
 from launch.progress import track
 from launch.refusal import Refusal
-from shards.labels import DENSE_FILES, FULL_FILE, WEAK_FILES
-from shards.planted.tables import SIZES as LLP
-
-__all__ = [
-    "Judgement",
-    "Protocol",
-    "conditions",
-    "coverage",
-    "decide",
-    "describe",
-    "fit_thresholds",
-    "in_short",
-    "judge",
-    "parsed_in_order",
-    "parses",
-    "table",
-    "table_digests",
-    "thresholds_of",
-    "write_scores",
-]
+from shards.labels import DENSE_FILES, FULL_FILE, SIZES, WEAK_FILES
 
 
 @dataclass(frozen=True)
@@ -160,8 +141,8 @@ def describe(
 def coverage(videos: Mapping[str, int], planted: bool) -> str:
     """Whether these are all the videos of LLP with real features (fewer cannot be compared), in words."""
     reasons = ["planted features"] if planted else []
-    reasons += ["subset"] if any(count < LLP[name] for name, count in videos.items()) else []
-    found = ", ".join(f"{count:,} of {LLP[name]:,} {name} videos" for name, count in videos.items())
+    reasons += ["subset"] if any(count < SIZES[name] for name, count in videos.items()) else []
+    found = ", ".join(f"{count:,} of {SIZES[name]:,} {name} videos" for name, count in videos.items())
     verdict = f"{', '.join(reasons)}: not comparable with the paper" if reasons else "comparable with the paper"
     return f"{verdict} ({found})"
 

@@ -7,6 +7,7 @@ Keys are optional; one that ends in `_<start>_<end>` says how long its video is,
 its place: "0", "1", …
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def check_keys(keys: list[str], count: int) -> list[str]:
         )
     for key in keys:
         check_key(key, "the request's keys")
-    doubled = [key for key in keys if keys.count(key) > 1]
+    doubled = [key for key, times in Counter(keys).items() if times > 1]
     if doubled:
         raise Refusal(f"A key must be unique in a request, but '{doubled[0]}' comes twice: rename one.")
     return keys

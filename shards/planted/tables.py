@@ -8,14 +8,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from launch.refusal import Refusal
-from shards.labels import SPLITS, Span, Tables, spans_of
+from shards.labels import SIZES, SPLITS, Span, Tables, spans_of
 from shards.planted.dice import Dice
 from shards.planted.mixtures import draw_scene
 from shards.planted.timelines import Statistics, draw_labels, draw_parses
 from shards.planted.world import CLASSES, GENERATOR_VERSION, STRENGTHS
 
-SIZES = {"train": 10_000, "validation": 649, "test": 1_200}
-"""Videos of LLP's splits."""
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 Parses = Mapping[str, Bool[np.ndarray, "category second"]]
 

@@ -11,7 +11,8 @@ import torch
 from finetune import evaluate, train
 from finetune.batches import load_splits
 from finetune.parser import Parser
-from finetune.scoring.protocol import Protocol, judge
+from finetune.scoring.decision import Protocol
+from finetune.scoring.protocol import judge
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.world import World

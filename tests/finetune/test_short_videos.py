@@ -12,8 +12,9 @@ from finetune.batches import Split, load_splits
 from finetune.cleaning.targets import Targets
 from finetune.losses import LossSettings, Objective
 from finetune.parser import Parser, ParserSettings
+from finetune.scoring.decision import Protocol, decide
 from finetune.scoring.metrics import exclusive_scores, scores
-from finetune.scoring.protocol import Protocol, decide, fit_thresholds, judge, parses
+from finetune.scoring.protocol import fit_thresholds, judge, parses
 from shards.labels import Span, Tables
 
 LENGTHS = {"whole_0_10": 10, "seven_30_37": 7, "two_3_5": 2, "one_0_0.5": 1, "other_5_15": 10}

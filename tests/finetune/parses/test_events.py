@@ -9,7 +9,8 @@ import torch
 from finetune.batches import load_splits
 from finetune.parser import Parser
 from finetune.parses.events import LANES, Event, events_of, in_lane, parse_videos, true_events
-from finetune.scoring.protocol import Protocol, parses
+from finetune.scoring.decision import Protocol
+from finetune.scoring.protocol import parses
 from finetune.scoring.thresholds import told
 from shards.labels import CATEGORIES, Span, Tables, fill, spans_of
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finetune.evaluate import origin
-from finetune.parser import Parser
+from finetune.parser import Parser, origin
 from finetune.parses.videos import ALL, Few, Videos, from_folders, from_shards
 from launch.refusal import Refusal
 from shards.labels import Tables, feature_id

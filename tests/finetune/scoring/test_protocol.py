@@ -9,9 +9,9 @@ import torch
 
 from finetune.batches import Split, load_splits
 from finetune.parser import Parser
+from finetune.scoring.decision import Protocol
 from finetune.scoring.metrics import EXCLUSIVE, KINDS
 from finetune.scoring.protocol import (
-    Protocol,
     conditions,
     coverage,
     describe,
