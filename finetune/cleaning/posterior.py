@@ -5,6 +5,10 @@ let g be the share of labelled videos among those it gives the same probability.
 modality, the label can only come from the other one, with some base rate π; where it is, the label is certain. So
 g = s + (1 − s)·π, with s the probability of its being there, and given the label s/g = (g − π) / ((1 − π)·g).
 
+π is taken to be one number for a category. Where some videos without it are more often labelled than others (silent
+people are seen where somebody speaks), it is too small, and more labels are kept; a larger `unlikely`, which takes in
+videos that do show it, works against that, most for common categories.
+
 g is the isotonic regression of the labels on the parser's probabilities; π is the share of labelled videos among the
 `unlikely` share of videos with the lowest probabilities. The complement of the mean of s/g over a category's labelled
 videos is its noise ratio: the share of its labels that do not hold in this modality.
@@ -22,7 +26,8 @@ from finetune.cleaning.targets import Labels, OfModalities
 def posterior(probabilities: OfModalities, labels: Labels, unlikely: float) -> OfModalities:
     """How likely each label holds in each modality, 0 to 1; 0 where the video does not have the label.
 
-    A category that no video, or every video, is labelled with keeps its labels: nothing can be learnt of it.
+    A category keeps its labels where the unlikely videos are all labelled with it, or none is: then it is told apart
+    without a doubt, or nothing can be learnt of it.
     """
     wanted = labels.cpu().double().numpy()
     found = [
