@@ -8,7 +8,6 @@ on after a stop, started twice it shares the work, and where everything is there
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,18 +16,18 @@ from pydantic import Field
 from rich.console import Console
 
 from finetune.batches import Missing
-from finetune.reproduction.code import code, commit, keep
+from finetune.reproduction.code import code, commit
 from finetune.reproduction.pages import write_figures, write_tables
-from finetune.reproduction.results import Identity, Result, Results, newest
+from finetune.reproduction.results import Results
 from finetune.reproduction.rows import Row, chosen
 from finetune.reproduction.sources import PRETRAINING, Sources, manifests, planted
 from finetune.reproduction.summary import Found
 from finetune.reproduction.tables import grids
-from finetune.reproduction.trials import Bench, defaults
+from finetune.reproduction.trials import Bench
+from finetune.reproduction.work import Work, tracking_words
 from launch import tracking
 from launch.atomic import whole_file
 from launch.chain import words
-from launch.lock import held
 from launch.progress import say
 from launch.settings import Settings
 from launch.tracking import Record, Tracking
@@ -89,16 +88,22 @@ class Config(Settings):
 
 
 def main(config: Config) -> None:
-    """Runs the stage; raises Refusal for inputs that do not fit, before anything is trained."""
+    """Runs the stage; raises Refusal for inputs that do not fit, before anything is trained.
+
+    Raises ChildProcessError at the end where a trial failed: the others are made, and shown, all the same.
+    """
     rows, further = chosen(config.rows), {row.name for row in chosen(config.more_seeds)}
     seeds = {row.name: range(config.seeds if row.name in further or not config.more_seeds else 1) for row in rows}
-    _sources(config, ()).check(rows)
-    results = Results(config.results or _default_results(config.shards))
+    _sources(config, ()).check(rows, not config.tables_only)
+    results = Results(config.results or _default_results(config.shards), config.commit)
     config.out.mkdir(parents=True, exist_ok=True)
+    if not config.tables_only:
+        results.begin()
     with tracking.run(config.tracking, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
         within = config.tracking.model_copy(update={"parent": record.run_id})
-        work = Reproduction(config, _bench(config, _sources(config, _words(within))), rows, seeds, results, within)
-        _say_plan(config, rows, work.bench)
+        bench = _bench(config, _sources(config, tracking_words(within)))
+        work = Work(bench, rows, seeds, results, within, recall=config.tables_only)
+        _say_plan(config, rows, bench)
         if not config.tables_only:
             _remember(config.out, record)
             work.make()
@@ -106,78 +111,22 @@ def main(config: Config) -> None:
         for file in [*write_tables(config.out, found), *write_figures(config.out, config.tables, found)]:
             record.artifact(file)
         record.metrics(0, found.means())
+        _show(config.out, found, results)
+        if found.failed:
+            raise ChildProcessError(_how_they_failed(found.failed))
+
+
+def _show(out: Path, found: Found, results: Results) -> None:
     console = Console(width=WIDE)
     for grid in grids(found):
         console.print(grid.rich())
     _say_who_made_them(found)
-    say(f"Wrote tables.md, tables.json and figures into '{config.out}'; the results are lines of '{results.path}'.")
+    say(f"Wrote tables.md, tables.json and figures into '{out}'; the results are lines of '{results.path}'.")
 
 
-@dataclass(frozen=True)
-class Reproduction:
-    """What one command makes, and where the results are."""
-
-    config: Config
-    bench: Bench
-    rows: Sequence[Row]
-    seeds: Mapping[str, Sequence[int]]
-    """Row → its seeds."""
-    results: Results
-    within: Tracking
-    """Of runs that are children of this one's."""
-
-    def make(self) -> None:
-        """Makes what is missing: every row with its first seed, then with its second; others' work is waited for last.
-
-        The tables are written anew after each result, so that they can be looked at on the way.
-        """
-        most = max(map(len, self.seeds.values()))
-        left = [(row, seed) for seed in range(most) for row in self.rows if seed in self.seeds[row.name]]
-        for patient in (False, True):
-            left = [(row, seed) for row, seed in left if not self._is_made(row, seed, patient)]
-
-    def found(self) -> Found:
-        """The results that are there."""
-        lines, ready = self.results.read(), [row for row in self.rows if self.bench.sources.ready(row)]
-        identities = {row.name: self.bench.identity(row, 0) for row in ready}
-        there = {
-            (row, seed): result
-            for row, identity in identities.items()
-            for seed in self.seeds[row]
-            if (result := newest(replace(identity, seed=seed), lines, defaults(), self.bench.only))
-        }
-        return Found(self.rows, self.seeds, there, defaults())
-
-    def _is_made(self, row: Row, seed: int, patient: bool) -> bool:
-        """Whether a result is there, made if need be; one that another process makes is not, unless `patient`."""
-        self.bench.sources.make(row)
-        identity = self.bench.identity(row, seed)
-        with held(self.bench.lock(identity), f"row '{row.name}' with seed {seed}", patient) as lock:
-            if lock is None:
-                say(f"Row '{row.name}' with seed {seed} is being made by another process: left to it for now.")
-                return False
-            if not newest(identity, self.results.read(), defaults(), self.bench.only):
-                result = self._trial(row, identity, lock)
-                say(
-                    f"{row.title}, seed {seed}: segment Type@AV {result.scores['segment']['type_at_av']:.1f} on test; "
-                    f"a line of '{self.results.path}'."
-                )
-                write_tables(self.config.out, self.found())
-        return True
-
-    def _trial(self, row: Row, identity: Identity, lock: int) -> Result:
-        """The result of a training and a scoring, with its line written."""
-        named = self.within.model_copy(update={"name": f"{row.name} {identity.seed}"})
-        settings = self.bench.settings(row).model_copy(update={"seed": identity.seed})
-        with tracking.run(named, "trial", settings) as record:
-            record.tags({"row": row.name, "seed": str(identity.seed), "key": identity.key})
-            inside = _words(named.model_copy(update={"parent": record.run_id}))
-            result = self.bench.perform(row, identity, inside, (lock,))
-            record.metrics(identity.seed, {f"test/{name}": value for name, value in result.flat().items()})
-        self.results.append(result)
-        if self.config.commit:
-            keep(self.results.path, f"results: {row.name} seed {identity.seed}")
-        return result
+def _how_they_failed(failed: Mapping[tuple[str, int], str]) -> str:
+    each = ", ".join(f"'{row}' with seed {seed} ({reason})" for (row, seed), reason in failed.items())
+    return f"Every row and seed must come to a result, but these did not: {each}; what each said is above, start again."
 
 
 def _say_who_made_them(found: Found) -> None:
@@ -223,11 +172,6 @@ def _say_plan(config: Config, rows: Sequence[Row], bench: Bench) -> None:
 def _default_results(shards: str | Path) -> Path:
     version = planted(manifests(str(shards)))
     return Path("docs/results") / ("real.jsonl" if version is None else f"planted-{version}.jsonl")
-
-
-def _words(tracked: Tracking) -> list[str]:
-    given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "experiment", "parent")}
-    return words(**given)
 
 
 def _run_of(out: Path) -> str:

@@ -12,6 +12,16 @@ from launch.progress import say
 
 PATIENCE = 60.0
 """Seconds that a stage gets to write down where it is, once the command that started it is to end."""
+OWN = (1, 2)
+"""Exit codes of a stage that failed, and of one that refused its inputs."""
+
+
+class Failed(SystemExit):
+    """A stage refused its inputs or failed by itself; nobody asked it to stop. The exit code is the stage's."""
+
+    def __init__(self, stage: str, code: int) -> None:
+        super().__init__(code)
+        self.sentence = f"{stage} ended with exit code {code}"
 
 
 def words(**settings: object) -> list[str]:
@@ -22,7 +32,8 @@ def words(**settings: object) -> list[str]:
 def run(stage: str, arguments: Sequence[str], holds: Sequence[int] = ()) -> float:
     """The seconds that one stage took as its own process, shown as the command it is.
 
-    Its failure ends this process with its exit code. Whatever ends this process asks the stage to stop, and waits.
+    Its failure ends this process with its exit code: `Failed` where it is the stage's own (`OWN`), else SystemExit, as
+    for a stage that was asked to stop or was killed. Whatever ends this process asks the stage to stop, and waits.
     `holds`: descriptors, as of a lock, that the stage keeps as long as it lives.
     """
     say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
@@ -35,18 +46,20 @@ def run(stage: str, arguments: Sequence[str], holds: Sequence[int] = ()) -> floa
             raise
     if code:
         say(f"The stage '{stage}' ended with exit code {code}; what it said above is the reason.")
-        raise SystemExit(code if code > 0 else 128 - code)
+        raise Failed(stage, code) if code in OWN else SystemExit(code if code > 0 else 128 - code)
     seconds = time.monotonic() - start
     say(f"({stage}: {seconds:.0f} s)")
     return seconds
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Asks a process to stop; ends it where it does not, or where this process is asked again."""
+    """Asks a process to stop; kills it where it does not in time, or where this process is asked again."""
     if process.poll() is None:
         os.kill(process.pid, signal.SIGTERM)
     try:
         process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
     except BaseException:
         process.kill()
         raise

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetune.reproduction.code import is_kept, keep
 from launch.atomic import sync
 from launch.digest import sha256_json
 from launch.lock import held
@@ -111,19 +112,32 @@ class Results:
     """The file."""
 
     path: Path
+    commit: bool = False
+    """Whether each line is committed to git as soon as it is written."""
+
+    def begin(self) -> None:
+        """Commits lines that an earlier start wrote and did not commit, where lines are committed at all.
+
+        Raises Refusal where git would not take the file.
+        """
+        if self.commit:
+            with held(self.path, f"'{self.path}'"):
+                if not is_kept(self.path) and self.path.stat().st_size:
+                    keep(self.path, "results: lines of an earlier start")
 
     def read(self) -> list[Result]:
         """Every result, oldest first; a last line that was torn is left out, and said.
 
         Raises Refusal for any other line that is not a result.
         """
-        lines = self._text().splitlines()
+        text = self._text()
+        lines = text.splitlines()
         found = list[Result]()
         for number, line in enumerate(lines, start=1):
             try:
                 found.append(Result.parse(line))
             except ValueError as error:
-                if number < len(lines) or self._text().endswith("\n"):
+                if number < len(lines) or text.endswith("\n"):
                     raise Refusal(
                         f"Every line of a file of results must be one, but line {number} of '{self.path}' is not "
                         f"({error}): remove that line, or give another --results."
@@ -132,16 +146,19 @@ class Results:
         return found
 
     def append(self, result: Result) -> None:
-        """Adds a line, on the disk when this returns; a torn one before it is removed."""
+        """Adds a line, on the disk when this returns, and committed; a torn one before it is removed.
+
+        Raises Refusal where git does not take the file; the line is in it then.
+        """
         with held(self.path, f"'{self.path}'"):
             self._mend()
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.write(descriptor, (result.line() + "\n").encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with self.path.open("ab") as file:
+                file.write((result.line() + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
             sync(self.path.parent)
+            if self.commit:
+                keep(self.path, f"results: {result.identity.row} seed {result.identity.seed}")
 
     def _text(self) -> str:
         return self.path.read_text() if self.path.exists() else ""

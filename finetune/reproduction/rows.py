@@ -35,12 +35,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Two rows that differ in one thing."""
+    """Two rows that are compared."""
 
     row: str
     other: str
     tells: str
-    """What is compared: `row` − `other`, and what both share."""
+    """What is compared: `row` − `other`, and what both share; all that differs where it is more than one thing."""
 
 
 def _scores(segment: Sequence[float], event: Sequence[float]) -> dict[str, tuple[float, ...]]:
@@ -88,6 +88,21 @@ _LIST = (
     Row("cleaned", "HAN, labels cleaned"),
 )
 ROWS = {row.name: row for row in _LIST}
+"""Those that are trained where none is named."""
+_CLEANING = (
+    Row("clean_control", "HAN, labels weak (control)"),
+    Row("clean_exchange", "HAN, labels by exchange"),
+    Row("clean_denoise", "HAN, labels denoised"),
+    Row("clean_gate", "HAN, gate per modality"),
+    Row("clean_thresholds", "HAN, thresholds per class"),
+    Row("clean_average", "HAN, weights averaged"),
+    Row("clean_seconds", "HAN, averaged, labels of seconds"),
+    Row("clean_mixup", "HAN, averaged, videos mixed"),
+    Row("cleaned_denoise", "HAN, labels cleaned and denoised"),
+    Row("cleaned_all", "HAN, labels cleaned, of seconds, mixed"),
+)
+ABLATIONS = {row.name: row for row in _CLEANING}
+"""Further rows, trained where they are named: what each part of cleaning labels is worth."""
 COUNTERPARTS = (
     Counterpart("base_adv_skip_gcaa", "han", "full model − HAN, raw features"),
     Counterpart("pretrain_uni", "base_adv_skip_gcaa", "embeddings (uni) − raw features, full model"),
@@ -97,19 +112,38 @@ COUNTERPARTS = (
     Counterpart("pretrain_multi", "pretrain_multi_han", "full model − HAN, embeddings (multi)"),
     Counterpart("pretrain_multi_end_to_end", "base_adv_skip_gcaa", "encoder (multi) trained along − none"),
     Counterpart("pretrain_multi_end_to_end", "pretrain_multi", "encoder (multi) trained along − frozen"),
-    Counterpart("cleaned", "han", "cleaned labels − weak labels, HAN"),
+    Counterpart(
+        "cleaned",
+        "han",
+        "labels by exchange, weights averaged, gate per modality, no smoothing, batch 32 − none of the five, HAN",
+    ),
+    Counterpart("cleaned", "clean_control", "labels by exchange − weak labels, all else equal"),
+    Counterpart("clean_exchange", "han", "labels by exchange − weak labels, HAN"),
+    Counterpart("clean_denoise", "han", "labels denoised − weak labels, HAN"),
+    Counterpart("clean_gate", "han", "gate per modality − global gate, HAN"),
+    Counterpart("clean_thresholds", "han", "thresholds per class − one threshold, HAN"),
+    Counterpart("clean_average", "han", "weights averaged − last weights, HAN"),
+    Counterpart("clean_seconds", "han", "weights averaged, labels of seconds, rare ones weighted − none of them, HAN"),
+    Counterpart("clean_mixup", "han", "weights averaged, videos mixed − neither, HAN"),
+    Counterpart(
+        "clean_control", "han", "weights averaged, gate per modality, no smoothing, batch 32 − none of them, HAN"
+    ),
+    Counterpart("cleaned_denoise", "cleaned", "labels denoised too − by exchange alone"),
+    Counterpart("cleaned_all", "cleaned", "labels of seconds, rare ones weighted, videos mixed too − cleaned alone"),
 )
 
 
 def chosen(names: Sequence[str]) -> list[Row]:
     """The rows of these names, in the given order; all of `ROWS` where none is named.
 
-    Any other config of `CONFIGS` is a row too, one without published scores. Raises Refusal for a name without a file.
+    `ABLATIONS` can be named as well, and any other config of `CONFIGS`, as a row without published scores. Raises
+    Refusal for a name without a file.
     """
     doubled = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
     if doubled:
         raise Refusal(f"A row must be named once, but --rows names '{doubled[0]}' twice: leave one out.")
-    return [ROWS.get(name) or _further(name) for name in names] if names else list(ROWS.values())
+    known = ROWS | ABLATIONS
+    return [known.get(name) or _further(name) for name in names] if names else list(ROWS.values())
 
 
 def _further(name: str) -> Row:

@@ -65,39 +65,62 @@ class Sources:
             return all((Path(self.features(row)) / split / NAME).exists() for split in SPLITS)
         return not row.encoder or (_folder(self.encoder(row)) / SETTINGS).exists()
 
-    def check(self, rows: Sequence[Row]) -> None:
-        """Raises Refusal for what can be known of the inputs before any work."""
+    def check(self, rows: Sequence[Row], making: bool = True) -> None:
+        """Raises Refusal for what can be known of the inputs before any work; `making`: whether any is to be done."""
         manifests(self.shards)
+        if making and any(self._are_own(row) for row in rows):
+            self._check_plan()
         for row in rows:
             if row.embeddings and self.ready(row):
                 self._check_embeddings(row)
-            if self.embeddings and not self.encoders and row.encoder:
-                raise Refusal(
-                    f"A row that trains an encoder must be given the one that made the other rows' embeddings, but "
-                    f"'{row.name}' has --embeddings '{self.embeddings}' only: give --encoders, or leave it out of "
-                    "--rows."
-                )
-            if row.embeddings and self.embeddings and not self.ready(row):
-                raise Refusal(
-                    f"Where --embeddings is given, every row's must be there, but '{self.features(row)}' lacks a set "
-                    f"of {', '.join(SPLITS)} for row '{row.name}': export it, or leave the row out of --rows."
-                )
+            self._check_given(row, making)
 
-    def make(self, row: Row) -> None:
-        """Makes what a row reads, where it is not there."""
-        encoder = self.encoder(row)
-        if encoder is None or (row.embeddings and self.embeddings):
-            return
-        with held(self.out / ".sources.lock", f"the embeddings in '{self.out}'") as lock:
-            holds = () if lock is None else (lock,)
-            if not self.encoders:
-                self._check_plan()
-                self._pretrain(encoder, holds)
-            if row.embeddings and not self.ready(row):
-                place = words(encoder=encoder, shards=self.shards, out=self.features(row))
-                run("export", [*place, *self.tracking, "--tracking.name", row.embeddings], holds)
+    def _check_given(self, row: Row, making: bool) -> None:
+        """Refuses embeddings or encoders that were given but lack what a row needs."""
+        if self.embeddings and not self.encoders and row.encoder:
+            raise Refusal(
+                f"A row that trains an encoder must be given the one that made the other rows' embeddings, but "
+                f"'{row.name}' has --embeddings '{self.embeddings}' only: give --encoders, or leave it out of --rows."
+            )
+        if row.embeddings and self.embeddings and not self.ready(row):
+            raise Refusal(
+                f"Where --embeddings is given, every row's must be there, but '{self.features(row)}' lacks a set "
+                f"of {', '.join(SPLITS)} for row '{row.name}': export it, or leave the row out of --rows."
+            )
+        if making and self.encoders and not self.ready(row) and not (_folder(self.encoder(row)) / SETTINGS).exists():
+            raise Refusal(
+                f"Where --encoders is given, every row's must be there, but '{self.encoder(row)}' holds none for row "
+                f"'{row.name}': pre-train it, or leave the row out of --rows."
+            )
+
+    def make(self, row: Row, patient: bool = True) -> bool:
+        """Whether all that a row reads is there, made if need be.
+
+        While another process makes any of it, it is waited for, or left to it unless `patient`.
+        """
+        if self._are_own(row):
+            self._check_plan()
+        if not self.ready(row):
+            with held(self.out / ".sources.lock", f"the embeddings in '{self.out}'", patient) as lock:
+                if lock is None:
+                    return False
+                self._make(row, (lock,))
         if row.embeddings:
             self._check_embeddings(row)
+        return True
+
+    def _make(self, row: Row, holds: Sequence[int]) -> None:
+        encoder = _folder(self.encoder(row))
+        if self._are_own(row):
+            self._note_plan()
+            self._pretrain(encoder, holds)
+        if row.embeddings and not self.ready(row):
+            place = words(encoder=encoder, shards=self.shards, out=self.features(row))
+            run("export", [*place, *self.tracking, "--tracking.name", row.embeddings], holds)
+
+    def _are_own(self, row: Row) -> bool:
+        """Whether a row's encoder is one that is made here."""
+        return not self.encoders and bool(row.encoder or (row.embeddings and not self.embeddings))
 
     def about_encoder(self, row: Row) -> dict[str, Any]:
         """What is known of the encoder behind a row: its digest at the least; empty without one."""
@@ -135,10 +158,8 @@ class Sources:
             )
 
     def _check_plan(self) -> None:
-        """Refuses a folder whose encoders were made of another set, or by other settings, than these."""
-        (unlabelled,) = (manifest for _, manifest in find_sets(self.unlabelled, TRIES).values())
-        plan = {"--unlabelled": unlabelled.digest, "--pretraining": sha256_file(self.pretraining)}
-        file = self.out / PLAN
+        """Refuses what encoders cannot be made of, and a folder of encoders that were made of something else."""
+        plan, file = self._plan(), self.out / PLAN
         before = json.loads(file.read_text()) if file.exists() else plan
         changed = [name for name in plan if plan[name] != before.get(name)]
         if changed:
@@ -146,8 +167,37 @@ class Sources:
                 f"A folder holds the encoders of one pre-training, but those in '{self.out}' were made with another "
                 f"{' and '.join(changed)}: give another --out."
             )
-        with whole_file(file) as temporary:
-            temporary.write_text(json.dumps(plan, indent=1) + "\n")
+
+    def _note_plan(self) -> None:
+        self._check_plan()
+        with whole_file(self.out / PLAN) as temporary:
+            temporary.write_text(json.dumps(self._plan(), indent=1) + "\n")
+
+    def _plan(self) -> dict[str, str]:
+        """What the encoders are made of, by digests."""
+        if not self.pretraining.is_file():
+            raise Refusal(
+                f"Encoders must be pre-trained with a settings file, but '{self.pretraining}' is none: give another "
+                "--pretraining."
+            )
+        return {"--unlabelled": self._unlabelled().digest, "--pretraining": sha256_file(self.pretraining)}
+
+    def _unlabelled(self) -> Manifest:
+        """Of the set that encoders learn from; Refusal where it is not one, or is that of the test videos too."""
+        whole = "" in find_sets(self.shards, TRIES)
+        if whole and self.unlabelled in (self.shards, f"{self.shards}/train"):
+            raise Refusal(
+                f"Encoders must not learn from test videos, but '{self.shards}' is one set of all splits: give the set "
+                "of other videos as --unlabelled."
+            )
+        sets = find_sets(self.unlabelled, TRIES)
+        if len(sets) > 1:
+            raise Refusal(
+                f"Encoders learn from one set, but '{self.unlabelled}' holds {', '.join(sets)}: give one of them as "
+                "--unlabelled."
+            )
+        ((_, manifest),) = sets.values()
+        return manifest
 
 
 def manifests(location: str) -> dict[str, Manifest]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Found:
     results: Mapping[tuple[str, int], Result]
     usual: Flat
     """The settings of a training by default."""
+    failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Row and seed → how its trial failed, where it did."""
 
     def of(self, row: str) -> list[Result]:
         """A row's results in the order of their seeds."""
@@ -85,7 +87,9 @@ class Found:
                         titles.append(row.title)
         ordered = sorted(held.items(), key=lambda each: list(_SUBJECTS).index(each[0][0]))
         told = [(_SUBJECTS[subject], fact, ", ".join(titles)) for (subject, fact), titles in ordered]
-        return [*told, *([("code", ", ".join(code), "all")] if code else [])]
+        named = {row.name: row.title for row in self.rows}
+        failed = [("failed", f"seed {seed}: {how}", named[row]) for (row, seed), how in self.failed.items()]
+        return [*told, *([("code", ", ".join(code), "all")] if code else []), *failed]
 
     def means(self) -> dict[str, float]:
         """The mean of every score of every row by its path: "han/segment/type_at_av" and so on."""

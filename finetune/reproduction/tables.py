@@ -11,7 +11,7 @@ from finetune.reproduction.summary import Cell, Found
 from finetune.scoring.metrics import KINDS, LEVELS
 
 HEADS = {"audio": "Audio", "visual": "Visual", "audio_visual": "AV", "type_at_av": "Type@AV", "event_at_av": "Event@AV"}
-EXCLUSIVE = {"audible_only": "Audible-only", "visible_only": "Visible-only"}
+EXCLUSIVE_HEADS = {"audible_only": "Audible-only", "visible_only": "Visible-only"}
 MISSING = "–"
 
 
@@ -94,9 +94,12 @@ def _paper(found: Found, level: str, number: int) -> Grid:
 
 
 def _exclusive(found: Found) -> Grid:
-    heads = [f"{level}\n{head}" for level in LEVELS for head in EXCLUSIVE.values()]
+    heads = [f"{level}\n{head}" for level in LEVELS for head in EXCLUSIVE_HEADS.values()]
     rows = [
-        (row.title, *(text for level in LEVELS for text in _texts(found.exclusive(row.name, level, tuple(EXCLUSIVE)))))
+        (
+            row.title,
+            *(text for level in LEVELS for text in _texts(found.exclusive(row.name, level, tuple(EXCLUSIVE_HEADS)))),
+        )
         for row in found.rows
     ]
     return Grid(f"What is only heard, and what is only seen{_warned(found)}", ("", *heads), tuple(rows))

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from launch.settings import load
 
 TOLD = {*Recipe.model_fields, "missing"} - {"seed"}
 """Settings of a training that fix what is trained, and on what."""
+THEN = " then "
+"""Between the codes of a training that went on with other code."""
 LEFT_OUT = {*BESIDE_THE_COURSE, "parser.encoder"}
 """Those of them that change nothing, and the folder that a digest stands for."""
 
@@ -70,6 +72,21 @@ class Bench:
             self.digests,
             str(self.sources.about_encoder(row).get("digest", "")),
         )
+
+    def recalled(self, row: Row, results: Sequence[Result]) -> Identity | None:
+        """The identity, for seed 0, of the newest result of a row whose encoder is not here; None without any.
+
+        All but that encoder, and the manifests of its embeddings, must be what it would be.
+        """
+        raw = manifests(self.sources.shards)
+        of_raw = {} if row.embeddings else {split: manifest.digest for split, manifest in raw.items()}
+        wanted = Identity(row.name, 0, told(self.settings(row)), planted(raw), of_raw, self.digests, "")
+        for result in reversed(results):
+            theirs = replace(result.identity, seed=0)
+            opened = replace(theirs, encoder="", manifests={} if row.embeddings else theirs.manifests)
+            if self.only in ("", result.code) and wanted.equals(opened, defaults()):
+                return theirs
+        return None
 
     def perform(self, row: Row, identity: Identity, tracking: Sequence[str], holds: Sequence[int]) -> Result:
         """Trains and scores; goes on where an earlier start of the same trial was.
@@ -157,9 +174,15 @@ def _note(parser: Path) -> Path:
 
 
 def _note_code(parser: Path) -> None:
-    """Writes down which code trains, before it does: by the time of the scores it may have changed."""
+    """Writes down which code trains, before it does; the one, then the other, where a training goes on with another."""
+    here = {"commit": commit(), "code": code()}
+    before = json.loads(_note(parser).read_text()) if _note(parser).exists() else here
+    if before["code"].split(THEN)[-1] != here["code"]:
+        here = {name: THEN.join(filter(None, (before[name], now))) for name, now in here.items()}
+    else:
+        here = before
     with whole_file(_note(parser)) as temporary:
-        temporary.write_text(json.dumps({"commit": commit(), "code": code()}) + "\n")
+        temporary.write_text(json.dumps(here) + "\n")
 
 
 def _categories(file: Path) -> dict[str, list[float | None]]:
