@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -25,6 +25,7 @@ from shards.groups import Groups
 from shards.loader import Parts
 from shards.order import Order
 from shards.read import Shards
+from shards.schema import SECONDS, seconds_of
 
 
 class BatchSettings(Settings):
@@ -62,6 +63,7 @@ class MicroBatch:
     """Consecutive videos of a global batch that a rank encodes at a time."""
 
     features: dict[str, Float[Tensor, "video second feature"]]
+    present: Bool[Tensor, "video second"] | None
     first: int
     """The position in the global batch of its first video."""
 
@@ -78,6 +80,8 @@ class Batch:
     """How many videos the global batch has, over all ranks; those that were skipped count."""
     faults: tuple[str, ...]
     """One sentence for each of this rank's videos that was skipped."""
+    present: Bool[Tensor, "video second"] | None = None
+    """Which seconds exist; None, on every rank and in every batch, where every video of the shard set has them all."""
     first: int = 0
     """The position in the global batch of this rank's first video."""
     epoch: int = 0
@@ -90,10 +94,11 @@ class Batch:
         longest = -(-self.videos // ranks)
         length = length or max(longest, 1)
         starts = range(0, max(longest, 1), length)
-        return [
-            MicroBatch({name: array[at : at + length] for name, array in self.features.items()}, self.first + at)
-            for at in starts
-        ]
+        return [self._from(at, at + length) for at in starts]
+
+    def _from(self, start: int, end: int) -> MicroBatch:
+        features = {name: array[start:end] for name, array in self.features.items()}
+        return MicroBatch(features, None if self.present is None else self.present[start:end], self.first + start)
 
 
 class Batches:
@@ -109,7 +114,7 @@ class Batches:
         world: World,
     ) -> None:
         self._shards, self._ids, self._world, self._workers = shards, components.ids, world, settings.workers
-        self._names = tuple(names)
+        self._names, self._short = tuple(names), any(seconds_of(key) < SECONDS for key in shards.keys)
         for name in names:
             shards.check_feature(name)
         held_out, trained_on = _hold_out(shards.keys, settings.held_out)
@@ -148,7 +153,14 @@ class Batches:
     ) -> Batch:
         keys = tuple(self._shards.keys[place] for place in places)
         ids = torch.from_numpy(self._ids[places]).to(self._world.device)
-        return Batch(keys, features, ids, videos, faults)
+        present = present_seconds(keys).to(self._world.device) if self._short else None
+        return Batch(keys, features, ids, videos, faults, present)
+
+
+def present_seconds(keys: Sequence[str]) -> Bool[Tensor, "video second"]:
+    """Which seconds of these videos exist, by the times in their keys."""
+    lengths = torch.tensor([seconds_of(key) for key in keys], dtype=torch.int64)
+    return torch.arange(SECONDS) < lengths[:, None]
 
 
 def read_groups(folder: Path, shards: Shards, per_group: int) -> Groups | None:

@@ -12,6 +12,7 @@ from pretrain.config import Config
 from pretrain.engine.accumulation import Part, Passes, dropout_seed
 from pretrain.engine.engine import Engine
 from pretrain.engine.settings import learning_rate
+from pretrain.layers import of_both
 from pretrain.loss.contrast import contrast
 
 
@@ -24,7 +25,8 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
     passes = encode(engine, batch, step, config)
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (passes.audio, passes.visual)]
     settings, drawn_from = config.loss.in_epoch(batch.epoch), (config.seed, step)
-    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), settings, drawn_from=drawn_from)
+    present = None if batch.present is None else batch.present.reshape(-1, 1).expand(-1, len(rows))
+    found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), settings, present, drawn_from)
     loss = found.loss.item()
     if not math.isfinite(loss):
         _refuse_loss(loss, step, batch, (passes.audio + passes.visual).isfinite().all(-1).all(-1))
@@ -44,9 +46,14 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
 
 
 def encode(engine: Engine, batch: Batch, step: int, config: Config) -> Passes:
-    """The embeddings of this rank's part of a global batch, encoded `batches.micro_batch` videos at a time."""
+    """The embeddings of this rank's part of a global batch, encoded `batches.micro_batch` videos at a time.
+
+    Those of seconds that a video does not have are zero, and no other depends on what stands there.
+    """
     micro = batch.micro_batches(config.batches.micro_batch, engine.world.size)
-    return Passes(engine, [Part(each.features, dropout_seed(config.seed, step, each.first)) for each in micro])
+    seeds = [dropout_seed(config.seed, step, each.first) for each in micro]
+    parts = [Part(each.features, seed, of_both(each.present)) for each, seed in zip(micro, seeds, strict=True)]
+    return Passes(engine, parts)
 
 
 def _refuse_loss(loss: float, step: int, batch: Batch, finite: torch.Tensor) -> None:

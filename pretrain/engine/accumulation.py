@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pretrain.engine.engine import Engine
@@ -25,6 +25,8 @@ class Part:
     features: Mapping[str, Float[Tensor, "video second feature"]]
     seed: int
     """Of their dropout."""
+    present: Bool[Tensor, "video modality second"] | None = None
+    """Which of their snippets have which modality; None: all have both."""
 
 
 class Passes:
@@ -51,7 +53,7 @@ class Passes:
 
     def _encode(self, part: Part) -> tuple[Tensor, Tensor]:
         torch.manual_seed(part.seed)
-        return self._engine.embed(part.features)
+        return self._engine.embed(part.features, part.present)
 
 
 def dropout_seed(seed: int, step: int, position: int) -> int:

@@ -19,10 +19,10 @@ from pretrain.loss.sweep import Side, Tally, add_gradient
 
 
 def draw(snippets: Snippets, count: int, seed: int, step: int) -> Int[Tensor, " anchor"]:
-    """Different snippets of the global batch, a function of the seed and the step alone; all where there are fewer."""
-    there = len(snippets.ids)
-    drawn = np.random.default_rng((seed, step)).permutation(there)[:count]
-    return torch.from_numpy(drawn).to(snippets.ids.device)
+    """Different snippets of the global batch that have a row, a function of the seed and the step; all if fewer."""
+    there = snippets.present.any(1).nonzero()[:, 0]
+    drawn = np.random.default_rng((seed, step)).permutation(len(there))[:count]
+    return there[torch.from_numpy(drawn).to(there.device)]
 
 
 def sweep_drawn(

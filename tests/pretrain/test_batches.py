@@ -3,14 +3,19 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from graph.components import Components
 from graph.seal import seal
 from launch.refusal import Refusal
 from launch.world import World
 from pretrain.batches import Batches, BatchSettings, read_groups
-from tests.pretrain.conftest import VIDEOS
+from shards.read import Shards
+from shards.schema import Feature, Video, seconds_of
+from shards.write import Writer
+from tests.pretrain.conftest import VIDEOS, write_graph
 
 NAMES = ("vggish", "resnet152", "r2plus1d_18")
 SETTINGS = BatchSettings(global_batch=10, held_out=8)
@@ -55,6 +60,32 @@ def test_micro_batches_are_as_many_on_every_rank_and_make_its_batch_in_order(pla
                     expected = batch.features["vggish"][each.first - batch.first :][: len(each.features["vggish"])]
                     assert torch.equal(each.features["vggish"], expected)
             assert len(counts) == 1
+
+
+def test_which_seconds_exist_is_known_where_any_video_of_the_set_is_short(tmp_path: Path) -> None:
+    keys = [f"video{number:02d}_0_{10 if number % 5 else 4}" for number in range(20)]
+    with Writer(tmp_path / "shards", [Feature("sound", 2)], {}, 7) as writer:
+        for key in keys:
+            writer.add(Video(key, {"sound": np.zeros((10, 2))}))
+    shards = Shards.open(tmp_path / "shards")
+    write_graph(tmp_path / "graph", np.zeros((20, 10, 1), np.int64), shards.keys, shards.manifest.digest)
+    components, settings = Components.load(tmp_path / "graph", shards), changed(global_batch=3, held_out=4)
+    for rank in range(2):
+        world = World(rank, 2, rank, torch.device("cpu"), 0)
+        read = Batches(settings, shards, components, None, ["sound"], world)
+        for batch in (read.held_out, *(batch for _, batch in read.from_step(0, 5))):
+            assert batch.present is not None
+            assert batch.present.sum(1).tolist() == [seconds_of(key) for key in batch.keys]
+            micro = [each.present for each in batch.micro_batches(1, 2)]
+            assert torch.equal(torch.cat([each for each in micro if each is not None]), batch.present[: len(micro)])
+
+
+def test_where_every_video_has_ten_seconds_no_batch_has_a_mask(planted) -> None:  # type: ignore[no-untyped-def]
+    read = batches(planted)
+    assert read.held_out.present is None
+    ((_, batch),) = read.from_step(0, 1)
+    assert batch.present is None
+    assert {each.present for each in batch.micro_batches(3, 1)} == {None}
 
 
 def test_a_batch_knows_its_epoch(planted) -> None:  # type: ignore[no-untyped-def]

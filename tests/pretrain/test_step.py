@@ -1,4 +1,4 @@
-"""A step that cannot be taken is refused with the videos it was for."""
+"""A step that cannot be taken is refused with the videos it was for; seconds that do not exist have no part in one."""
 
 import math
 from dataclasses import replace
@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from launch.refusal import Refusal
 from launch.world import World
-from pretrain.batches import Batch
+from pretrain.batches import Batch, present_seconds
 from pretrain.config import Config
 from pretrain.engine.engine import Engine
-from pretrain.loss.contrast import LossSettings
+from pretrain.loss.contrast import LossSettings, contrast
 from pretrain.model import Transformer
 from pretrain.step import train_step
 
@@ -72,3 +73,72 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is_finite(
     ):
         train_step(engine, batch(), 4, 9, config)
     assert all(torch.equal(value, before[name]) for name, value in engine.weights().items())
+
+
+SHORT = ("a_0_7", "b_0_10", "c_3_4", "d_0_10", "e_0_9.5", "f_0_10")
+
+
+def short_batch(padding: float = 0.0, seed: int = 0) -> Batch:
+    """Videos of 7, 10, 1, 10, 10 and 10 seconds; `padding` stands where there is no second."""
+    found = batch(seed)
+    present = present_seconds(SHORT)
+    for array in found.features.values():
+        array[~present] = padding
+    return replace(found, keys=SHORT, present=present)
+
+
+def stepped(config: Config, alone: World, given: Batch) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """What a step from the initial weights tells, and the weights that it leaves."""
+    torch.manual_seed(0)
+    engine = Engine(Transformer(config.model, WIDTHS), config.engine, alone)
+    return train_step(engine, given, 3, 9, config), engine.weights()
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize("pairs", ["all", "sampled"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_what_stands_in_seconds_that_do_not_exist_moves_nothing(
+    config: Config, alone: World, micro_batch: int | None, pairs: str, dropout: float
+) -> None:
+    batches = config.batches.model_copy(update={"micro_batch": micro_batch})
+    model, chosen = config.model.model_copy(update={"dropout": dropout}), LossSettings(pairs=pairs)
+    config = config.model_copy(update={"batches": batches, "model": model, "loss": chosen})
+    told, moved = stepped(config, alone, short_batch())
+    for padding in (math.nan, 5.0):
+        again, others = stepped(config, alone, short_batch(padding))
+        assert again == told
+        assert all(torch.equal(value, moved[name]) for name, value in others.items())
+
+
+def test_the_loss_of_short_videos_is_that_of_the_snippets_they_have(
+    config: Config, engine: Engine, alone: World
+) -> None:
+    """By hand: each video is encoded alone, cut to its length, and only its own rows are compared."""
+    given, rows, ids = short_batch(), list[tuple[torch.Tensor, torch.Tensor]](), list[torch.Tensor]()
+    assert given.present is not None
+    for place, length in enumerate(given.present.sum(1).tolist()):
+        alone_there = {name: array[place : place + 1, :length] for name, array in given.features.items()}
+        with torch.no_grad():
+            audio, visual = engine.model.eval()(alone_there)
+        rows.append((audio[0], visual[0]))
+        ids.append(given.ids[place, :length])
+    audio, visual = (normalize(torch.cat(each), dim=-1) for each in zip(*rows, strict=True))
+    expected = contrast(audio, visual, torch.cat(ids), config.loss)
+    told, _ = stepped(config, alone, given)
+    assert told["loss"] == pytest.approx(expected.loss.item(), rel=1e-5)
+    assert told["positive_cosine"] == pytest.approx(expected.positive_cosine, rel=1e-5)
+    assert told["loss"] != pytest.approx(stepped(config, alone, replace(given, present=None))[0]["loss"], rel=1e-3)
+
+
+def test_what_is_drawn_is_drawn_from_seconds_that_exist(config: Config, alone: World) -> None:
+    config = config.model_copy(update={"loss": LossSettings(pairs="sampled", anchors=1)})
+    given = replace(batch(), present=torch.arange(10).expand(6, 10) < 1)
+    torch.manual_seed(0)
+    engine = Engine(Transformer(config.model, WIDTHS), config.engine, alone)
+    assert all(train_step(engine, given, step, 9, config)["positive_cosine"] for step in range(5))
+
+
+def test_videos_that_have_all_seconds_give_what_they_gave_without_a_mask(config: Config, alone: World) -> None:
+    told, _ = stepped(config, alone, batch())
+    masked, _ = stepped(config, alone, replace(batch(), present=torch.ones(6, 10, dtype=torch.bool)))
+    assert masked == pytest.approx(told, rel=1e-4)

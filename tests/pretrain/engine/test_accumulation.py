@@ -22,10 +22,14 @@ def videos(count: int) -> dict[str, Tensor]:
     return {name: torch.randn(count, 10, width, generator=draw) for name, width in WIDTHS.items()}
 
 
-def parts(count: int, length: int) -> list[Part]:
+def parts(count: int, length: int, present: Tensor | None = None) -> list[Part]:
     features = videos(count)
     return [
-        Part({name: array[at : at + length] for name, array in features.items()}, dropout_seed(0, 5, at))
+        Part(
+            {name: array[at : at + length] for name, array in features.items()},
+            dropout_seed(0, 5, at),
+            None if present is None else present[at : at + length],
+        )
         for at in range(0, count, length)
     ]
 
@@ -41,8 +45,8 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tenso
     seen: list[tuple[Tensor, Tensor]] = []
     embed = engine.embed
 
-    def watching(features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        seen.append(embed(features))
+    def watching(features: Mapping[str, Tensor], present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        seen.append(embed(features, present))
         return seen[-1]
 
     monkeypatch.setattr(engine, "embed", watching)
@@ -74,12 +78,16 @@ def test_videos_that_are_encoded_at_once_are_encoded_once(alone: World, monkeypa
     assert len(seen) == 1
 
 
-def test_a_gradient_comes_from_pairs_across_micro_batches(alone: World) -> None:
+@pytest.mark.parametrize("short", [False, True])
+def test_a_gradient_comes_from_pairs_across_micro_batches(alone: World, short: bool) -> None:
     """The loss is of sums and products over all videos: no micro-batch has one by itself."""
+    lengths = torch.tensor([10, 3, 10, 10, 7, 10])[:, None, None]
+    present = (torch.arange(10) < lengths).expand(-1, 2, -1) if short else None
     found = []
     for length in (6, 1, 2):
         engine = engine_of(alone, dropout=0.0, zero_stage=0)
-        passes = Passes(engine, parts(6, length))
+        passes = Passes(engine, parts(6, length, present))
+        assert bool((passes.audio[1, 3:] == 0).all()) == short
         passes.backward(passes.audio.sum(0).square().mean() + passes.visual.prod(0).mean())
         found.append({name: weight.grad for name, weight in engine.model.named_parameters()})
     for gradients in found[1:]:

@@ -28,7 +28,7 @@ def test_loss_gradient_and_counts_are_those_of_the_pairs_that_begin_at_a_drawn_s
     told = {"mode": mode, "reduction": reduction, "tile": tile, "pairs": "sampled", "anchors": anchors}
     settings = LossSettings.model_validate(told)
     found = contrast(audio, visual, ids, settings, present, drawn_from=(3, 7))
-    drawn = draw(introduce(ids), anchors, 3, 7)
+    drawn = draw(introduce(ids, present), anchors, 3, 7)
     expected = dense(audio, visual, ids, settings, present, drawn)
     torch.testing.assert_close(found.loss, expected, **EXACT)
     slopes = (torch.autograd.grad(each, (audio, visual), allow_unused=True) for each in (found.loss, expected))
@@ -51,6 +51,16 @@ def test_what_is_drawn_follows_from_the_seed_and_the_step() -> None:
 def test_over_the_steps_every_snippet_is_drawn() -> None:
     known = introduce(torch.arange(10)[:, None])
     assert {int(draw(known, 1, 0, step)) for step in range(200)} == set(range(10))
+
+
+def test_snippets_without_a_row_are_not_drawn_and_the_others_as_if_those_were_not_there() -> None:
+    present = torch.rand(40, 2, generator=torch.Generator().manual_seed(1)) >= 0.6
+    there = present.any(1).nonzero()[:, 0]
+    assert 0 < len(there) < 40
+    ids = torch.arange(40)[:, None]
+    for step in range(20):
+        drawn, among = draw(introduce(ids, present), 3, 0, step), draw(introduce(ids[there]), 3, 0, step)
+        assert torch.equal(drawn, there[among])
 
 
 @pytest.mark.parametrize("mode", MODES)
