@@ -9,17 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from finetune.batches import Split
+from finetune.losses import Diverged
 from finetune.saved import Saved, State
 from finetune.scoring.protocol import judge
 from finetune.trainer import Best, Trainer, better
 from launch.preemption import Stopped
 from launch.progress import say, track
-from launch.refusal import Refusal
 from launch.tracking import Record
-
-
-class Diverged(Refusal):
-    """The loss is no finite number any more."""
 
 
 def fit(
@@ -27,7 +23,8 @@ def fit(
 ) -> Best:
     """The best epoch of the whole training, from where the trainer is; says one line an epoch.
 
-    Raises Stopped after a step, with the state saved, when it is asked to.
+    Raises Stopped after a step, with the state saved, when it is asked to; while labels are estimated there is no step
+    to save, and the estimate is made anew.
     """
 
     def save() -> None:
@@ -42,8 +39,15 @@ def fit(
                 "the same command goes on from there."
             )
 
+    def leave_unprepared() -> None:
+        if asked_to_stop():
+            raise Stopped(
+                "while labels were estimated, before the first step, as it was asked to: "
+                "the same command estimates them anew."
+            )
+
     if not trainer.cleaner.ready:
-        trainer.prepare()
+        trainer.prepare(leave_unprepared)
         save()
     leave_if_asked()
     while trainer.step < trainer.steps:

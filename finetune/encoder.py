@@ -1,11 +1,14 @@
 """The pre-trained encoder: under a parser that trains it along, or behind the embeddings that shards hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from finetune.batches import Split, Traits
-from finetune.parser import ParserSettings
+from finetune.parser import Parser, ParserSettings
 from launch.refusal import Refusal
 from pretrain.model import Description, Transformer, describe_encoder, load_encoder
 
@@ -40,6 +43,19 @@ def start(settings: ParserSettings, found: Mapping[str, Traits]) -> Start | None
                 "same extraction, or another parser.encoder."
             )
     return Start(load_encoder(settings.encoder), described.digest)
+
+
+def groups(
+    parser: Parser, rate: float, encoder_rate: float, beside: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
+    """What Adam moves: the parser and what is trained beside it, and the encoder under it at a rate of its own.
+
+    "lr" is a group's rate, and "at_start" the same, which stays when the other is let fall.
+    """
+    under = [] if parser.encoder is None else list(parser.encoder.parameters())
+    own = [each for each in parser.parameters() if not any(each is one for one in under)]
+    both = [([*own, *beside], rate), (under, encoder_rate)]
+    return [{"params": moved, "lr": at, "at_start": at} for moved, at in both if moved]
 
 
 def check_exporter(named: str, splits: tuple[Split, ...], features: tuple[str, ...]) -> None:

@@ -6,7 +6,12 @@ from torch import Tensor, nn
 from finetune.cleaning.targets import Labels, Targets
 from finetune.network.adversary import Discriminator, alpha_at
 from finetune.network.pooling import EDGE, Parsed
+from launch.refusal import Refusal
 from launch.settings import Settings
+
+
+class Diverged(Refusal):
+    """What is learnt is no finite number any more."""
 
 
 class LossSettings(Settings):

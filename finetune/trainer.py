@@ -8,17 +8,18 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from finetune.batches import Batch, Split
 from finetune.cleaning.cleaner import Cleaner
+from finetune.cleaning.exchange import Making
 from finetune.cleaning.targets import OfSeconds
+from finetune.encoder import groups
 from finetune.losses import Objective
 from finetune.parser import Parser
-from finetune.recipe import Recipe, Training
+from finetune.recipe import Recipe
 from finetune.saved import State, flat, part
 from finetune.scoring.protocol import Judgement
 from pretrain.model import Transformer
@@ -82,13 +83,15 @@ class Trainer:
         make = partial(_make, recipe, widths, device, encoder)
         parser = make()
         objective = Objective(recipe.loss, recipe.parser.width, recipe.parser.adversarial).to(device)
-        optimizer = torch.optim.Adam(_groups(parser, objective, recipe.training), fused=True)
+        rates = recipe.training.learning_rate, recipe.training.encoder_learning_rate
+        optimizer = torch.optim.Adam(groups(parser, *rates, objective.parameters()), fused=True)
         cleaner = Cleaner(recipe.cleaning, train, parser, pseudo)
         return cls(recipe, parser, objective, optimizer, cleaner, make, train.steps(recipe.training.batch))
 
-    def prepare(self) -> None:
-        """Lets the cleaner estimate the labels of the modalities, where it is to."""
-        self.cleaner.prepare(self.make, self.recipe.seed, self.lower)
+    def prepare(self, between_steps: Callable[[], None] = lambda: None) -> None:
+        """Lets the cleaner estimate the labels of the modalities, where it is to; nothing comes of it but them."""
+        making = Making(self.make, self.recipe.training.encoder_learning_rate, self.lower, between_steps)
+        self.cleaner.prepare(making, self.recipe.seed)
 
     @property
     def lower(self) -> bool:
@@ -162,14 +165,6 @@ class Trainer:
 
 def _make(recipe: Recipe, widths: Mapping[str, int], device: torch.device, encoder: Transformer | None) -> Parser:
     return Parser(recipe.parser, widths, copy.deepcopy(encoder)).to(device)
-
-
-def _groups(parser: Parser, objective: Objective, training: Training) -> list[dict[str, Any]]:
-    """What Adam moves, the encoder apart: each group with its rate at the start."""
-    under = [] if parser.encoder is None else list(parser.encoder.parameters())
-    own = [each for each in parser.parameters() if not any(each is one for one in under)]
-    groups = [([*own, *objective.parameters()], training.learning_rate), (under, training.encoder_learning_rate)]
-    return [{"params": moved, "lr": rate, "at_start": rate} for moved, rate in groups if moved]
 
 
 def dropout_seed(seed: int, step: int) -> int:

@@ -7,7 +7,6 @@ seconds               soft labels of seconds, by the average or by another model
 mixup                 videos are learnt in mixtures of two
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -20,10 +19,10 @@ from torch import Tensor
 from finetune.batches import Batch, Split
 from finetune.cleaning.average import Average
 from finetune.cleaning.denoise import Denoise
-from finetune.cleaning.exchange import Exchange, estimate
+from finetune.cleaning.exchange import Exchange, Making, estimate
 from finetune.cleaning.outside import labels_of
 from finetune.cleaning.posterior import noise_ratios, posterior
-from finetune.cleaning.targets import OfModalities, OfSeconds, Targets, mix
+from finetune.cleaning.targets import OfModalities, OfSeconds, Targets, existing, mix
 from finetune.network.pooling import Parsed
 from finetune.parser import Parser
 from launch.progress import say
@@ -85,8 +84,14 @@ class Cleaner:
     """Gives each batch its targets, and follows the training that learns from them."""
 
     def __init__(self, settings: Cleaning, train: Split, parser: Parser, pseudo: OfSeconds | None = None) -> None:
-        """`pseudo`: what `cleaning.pseudo` holds for the videos of `train`."""
-        self.settings, self._train, self._pseudo = settings, train, pseudo
+        """`pseudo`: what `cleaning.pseudo` holds for the videos of `train`.
+
+        Of it only labels that the video has, in seconds that exist, are wanted.
+        """
+        self.settings, self._train = settings, train
+        if pseudo is not None:
+            pseudo = existing(pseudo * train.labels[:, None], train.present)
+        self._pseudo = pseudo
         self.each = Targets.weak(train.labels).each
         self.noise = torch.zeros(len(MODALITIES), train.labels.shape[1], device=train.labels.device)
         self.ready = not settings.estimates
@@ -95,18 +100,17 @@ class Cleaner:
             self.each = labels_of(pseudo, train.labels)
         self.average = Average(parser, settings.average) if settings.average else None
         self._denoise = Denoise(train.labels, self.noise) if settings.denoise else None
+        self._positive = self._weights()
 
-    def prepare(self, make: Callable[[], Parser], seed: int, lower: bool = False) -> None:
-        """Estimates which labels hold in which modality; `make` gives a new parser, `lower`: products in bfloat16."""
+    def prepare(self, making: Making, seed: int) -> None:
+        """Estimates which labels hold in which modality; what `estimate` raises leaves all as it was."""
         labels = self._train.labels
-        likely = posterior(
-            estimate(self._train, make, self.settings.exchange, seed, lower), labels, self.settings.unlikely
-        )
+        likely = posterior(estimate(self._train, making, self.settings.exchange, seed), labels, self.settings.unlikely)
         self.noise.copy_(noise_ratios(likely, labels))
         if self.settings.labels == "exchange":
             chosen = [name in self.settings.modalities for name in MODALITIES]
             self.each = torch.stack([likely[m] if chosen[m] else labels for m in range(len(MODALITIES))])
-        self.ready = True
+        self.ready, self._positive = True, self._weights()
         heard, seen = (100 * (1 - likely.sum(dim=(1, 2)) / labels.sum().clamp(min=1))).tolist()
         say(f"Of the {int(labels.sum()):,} labels an estimated {heard:.0f}% are not heard, {seen:.0f}% not seen.")
 
@@ -140,14 +144,14 @@ class Cleaner:
         """Goes to what `state` gave."""
         self.ready, self.each = bool(state["ready"]), state["each"].to(self.each.device)
         self.noise.copy_(state["noise"])
+        self._positive = self._weights()
         for name, of in {"average": self.average, "denoise": self._denoise}.items():
             if of:
                 own = {key: value for key, value in state.items() if key.startswith(f"{name}.")}
                 of.take({key.removeprefix(f"{name}."): value for key, value in own.items()})
 
-    @property
-    def _positive(self) -> Float[Tensor, "modality category"] | None:
-        """The weight of positive seconds, (absent / present) to the power of `balance`."""
+    def _weights(self) -> Float[Tensor, "modality category"] | None:
+        """The weight of positive seconds, (absent / present) to the power of `balance`; changes with `each`."""
         if not self.settings.balance:
             return None
         share = self.each.mean(dim=1).clamp(RAREST, 0.5)
@@ -160,13 +164,14 @@ class Cleaner:
             return None
         with torch.no_grad():
             taught: OfSeconds = self.average.parser(batch.features, batch.present).seconds
-        return taught * each[:, :, None]
+        return existing(taught * each[:, :, None], batch.present)
 
     def _mixed(self, batch: Batch, wanted: Targets) -> tuple[Batch, Targets]:
         count, device = len(batch.rows), batch.rows.device
         power = torch.full((count,), self.settings.mixup, device=device)
         share = torch.distributions.Beta(power, power).sample()
         share, partner = torch.maximum(share, 1 - share), torch.randperm(count, device=device)
-        features = {name: mix(values, partner, share) for name, values in batch.features.items()}
+        own = {name: existing(values, batch.present) for name, values in batch.features.items()}
+        features = {name: mix(values, partner, share) for name, values in own.items()}
         present = None if batch.present is None else batch.present | batch.present[partner]
         return replace(batch, features=features, present=present), wanted.mixed(partner, share)

@@ -7,6 +7,7 @@ training labels themselves say of it (`posterior`), with no threshold chosen by 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
@@ -16,16 +17,18 @@ from torch import Tensor
 from finetune.batches import Batch, Split
 from finetune.cleaning.average import Average
 from finetune.cleaning.targets import OfModalities
-from finetune.losses import cross_entropy
+from finetune.encoder import groups
+from finetune.losses import Diverged, cross_entropy
 from finetune.parser import Parser
 from launch.progress import track
+from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.schema import MODALITIES
 
 LOOK = 250
 """Videos looked at at a time."""
 TRIES = 50
-"""Draws after which a video has a partner that shares a label with it: it has too common labels for another."""
+"""Draws after which a video keeps the partner it has, though the two share a label: others are too rare to be hit."""
 
 
 class Exchange(Settings):
@@ -39,14 +42,31 @@ class Exchange(Settings):
     partners: int = Field(2, ge=1, description="unrelated videos that each modality is looked at beside")
 
 
-def estimate(
-    train: Split, make: Callable[[], Parser], settings: Exchange, seed: int, lower: bool = False
-) -> OfModalities:
+@dataclass(frozen=True)
+class Making:
+    """How the parsers that estimate are made and moved: as the training has it that wants the labels."""
+
+    make: Callable[[], Parser]
+    """Gives a new parser."""
+    encoder_learning_rate: float = 3e-5
+    """Adam's step size for an encoder under the parser."""
+    lower: bool = False
+    """Whether products are in bfloat16."""
+    between_steps: Callable[[], None] = lambda: None
+    """Is called after each step and each look; what it raises ends the estimate."""
+
+
+def estimate(train: Split, making: Making, settings: Exchange, seed: int) -> OfModalities:
     """The probability that each modality of each training video gives to each category by itself.
 
-    `make` gives a new parser; `lower`: the products in bfloat16. A function of the seed, on a CPU bit for bit. Needs at
-    least as many videos as folds.
+    A function of the seed, on a CPU bit for bit. Raises Refusal for fewer videos than folds, and Diverged where a
+    parser gives something that is no finite number.
     """
+    if len(train) < settings.folds:
+        raise Refusal(
+            f"Each fold must hold a video, but there are {len(train)} training videos for {settings.folds} folds: "
+            "lower cleaning.exchange.folds, or train on more videos."
+        )
     dice = torch.Generator().manual_seed(seed)
     fold = torch.randperm(len(train), generator=dice) % settings.folds
     found = torch.zeros(len(MODALITIES), *train.labels.shape, device=train.labels.device)
@@ -54,8 +74,14 @@ def estimate(
         torch.manual_seed(int(torch.randint(2**62, (), generator=dice)))
         learnt, looked_at = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
         what = f"labels by modality, part {number + 1}/{settings.folds}"
-        parser = _learn(train, learnt, make(), settings, lower, what)
-        found[:, looked_at] = _look(parser, train, looked_at, settings.partners, lower, dice)
+        parser = _learn(train, learnt, making, settings, what)
+        found[:, looked_at] = _look(parser, train, looked_at, settings.partners, making, dice)
+        if not found.isfinite().all():
+            raise Diverged(
+                f"Estimated labels must be finite numbers, but a parser of fold {number + 1} of {settings.folds} gives "
+                f"others: lower cleaning.exchange.learning_rate (now {settings.learning_rate}), or look for extreme "
+                "features."
+            )
     return found
 
 
@@ -73,7 +99,10 @@ def exchanged(parser: Parser, own: Batch, partner: Batch) -> tuple[Batch, Batch]
 
 
 def unrelated(rows: Int[Tensor, " video"], labels: Tensor, dice: torch.Generator) -> Int[Tensor, " video"]:
-    """For each of the rows another of them, drawn among those without a label in common (if that can be found)."""
+    """For each of the rows one of them that has no label in common with it, drawn among all such.
+
+    Where `TRIES` draws hit none, it is whichever was drawn last: one with a common label, or the video itself.
+    """
     partner = rows[torch.randint(len(rows), rows.shape, generator=dice)]
     for _ in range(TRIES):
         clash = ((labels[rows] * labels[partner]).sum(dim=1) > 0).cpu().nonzero()[:, 0]
@@ -83,24 +112,24 @@ def unrelated(rows: Int[Tensor, " video"], labels: Tensor, dice: torch.Generator
     return partner
 
 
-def _learn(
-    train: Split, rows: Int[Tensor, " video"], parser: Parser, settings: Exchange, lower: bool, what: str
-) -> Parser:
+def _learn(train: Split, rows: Int[Tensor, " video"], making: Making, settings: Exchange, what: str) -> Parser:
     """The averaged parser after its epochs on these videos; each beside the one before it in its batch."""
-    parser = parser.to(train.labels.device).train()
-    optimizer = torch.optim.Adam(parser.parameters(), settings.learning_rate, fused=True)
+    parser = making.make().to(train.labels.device).train()
+    moved = groups(parser, settings.learning_rate, making.encoder_learning_rate)
+    optimizer = torch.optim.Adam(moved, fused=True)
     average = Average(parser, settings.average)
     steps = list(_steps(rows, settings))
     for places in track(steps, what, unit="batch"):
         own = train.batch(places.to(train.labels.device))
         losses = [
             cross_entropy(probabilities, own.labels)
-            for probabilities in _alone(parser, own, train.batch(own.rows.roll(1)), lower)
+            for probabilities in _alone(parser, own, train.batch(own.rows.roll(1)), making.lower)
         ]
         optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).sum().backward()
         optimizer.step()
         average.follow(parser)
+        making.between_steps()
     return average.parser
 
 
@@ -118,13 +147,15 @@ def _alone(parser: Parser, own: Batch, partner: Batch, lower: bool) -> Sequence[
 
 @torch.inference_mode()
 def _look(
-    parser: Parser, train: Split, rows: Int[Tensor, " video"], partners: int, lower: bool, dice: torch.Generator
+    parser: Parser, train: Split, rows: Int[Tensor, " video"], partners: int, making: Making, dice: torch.Generator
 ) -> OfModalities:
     """The mean probabilities of each modality of these videos beside several unrelated ones."""
     total = torch.zeros(len(MODALITIES), len(rows), train.labels.shape[1], device=train.labels.device)
     for _ in range(partners):
         beside = unrelated(rows, train.labels, dice)
-        pairs = zip(rows.split(LOOK), beside.split(LOOK), strict=True)
-        looks = [_alone(parser, train.batch(own), train.batch(other), lower) for own, other in pairs]
+        looks = []
+        for own, other in zip(rows.split(LOOK), beside.split(LOOK), strict=True):
+            looks.append(_alone(parser, train.batch(own), train.batch(other), making.lower))
+            making.between_steps()
         total += torch.stack([torch.cat(each) for each in zip(*looks, strict=True)])
     return total / partners

@@ -2,6 +2,8 @@
 
 FOLDER/audio/<id>.npy      (10, 25): one row a second, one column a category, in LLP's order, 0 to 1
 FOLDER/visual/<id>.npy
+
+What they say of categories that a video is not labelled with, or of seconds that it does not have, is not learnt.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from shards.schema import MODALITIES
@@ -35,6 +35,11 @@ class Targets:
         seconds = None if self.seconds is None else mix(self.seconds, partner, share, dim=1)
         each = mix(self.each, partner, share, dim=1)
         return replace(self, video=mix(self.video, partner, share), each=each, seconds=seconds)
+
+
+def existing(values: Float[Tensor, "... video second _"], present: Bool[Tensor, "video second"] | None) -> Tensor:
+    """The values, but zeros in seconds that do not exist; `present` is None where all do."""
+    return values if present is None else values.masked_fill(~present[..., None], 0.0)
 
 
 def mix(values: Tensor, partner: Int[Tensor, " video"], share: Float[Tensor, " video"], dim: int = 0) -> Tensor:

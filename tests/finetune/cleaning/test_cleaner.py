@@ -8,7 +8,7 @@ import torch
 
 from finetune.cleaning.average import Average
 from finetune.cleaning.cleaner import Cleaner, Cleaning
-from finetune.cleaning.exchange import Exchange
+from finetune.cleaning.exchange import Exchange, Making
 from finetune.cleaning.targets import Targets
 from finetune.losses import LossSettings, Objective
 from finetune.network.pooling import EDGE
@@ -38,7 +38,7 @@ def test_estimated_labels_are_wanted_of_the_chosen_modalities_and_the_videos_sta
     split, _ = world(60)
     made = cleaner(split, labels="exchange", modalities=("visual",), exchange=QUICK)
     assert not made.ready
-    made.prepare(make_parser, seed=0)
+    made.prepare(Making(make_parser), seed=0)
     assert made.ready
     _, targets = made.targets(split.batch(ROWS), epoch=1)
     assert torch.equal(targets.each[0], split.labels[ROWS])
@@ -59,11 +59,11 @@ def test_the_average_labels_the_seconds_of_what_is_wanted_from_its_epoch_on() ->
     assert not targets.seconds.requires_grad
 
 
-def test_pseudo_labels_are_wanted_of_seconds_and_modalities_as_set() -> None:
+def test_pseudo_labels_of_what_a_video_has_are_wanted_of_seconds_and_modalities_as_set() -> None:
     split, _ = world(12)
     pseudo = torch.rand(2, 12, 10, split.labels.shape[1])
     _, targets = cleaner(split, pseudo, pseudo="p", seconds="pseudo", labels="pseudo").targets(split.batch(ROWS), 1)
-    assert torch.equal(targets.seconds, pseudo[:, ROWS])
+    assert torch.equal(targets.seconds, (pseudo * split.labels[:, None])[:, ROWS])
     assert torch.equal(targets.each, (pseudo.amax(dim=2) * split.labels)[:, ROWS])
     _, targets = cleaner(split, pseudo, pseudo="p", seconds="pseudo").targets(split.batch(ROWS), 1)
     assert torch.equal(targets.each, split.labels[ROWS].expand(2, -1, -1))
@@ -77,7 +77,10 @@ def test_mixtures_mix_features_and_every_target_with_the_same_shares() -> None:
     own = split.batch(ROWS)
     batch, targets = made.targets(own, 1)
     found = [batch.features["sound"], batch.features["frames"], targets.video, *targets.each, *targets.seconds]
-    whole = [own.features["sound"], own.features["frames"], own.labels, own.labels, own.labels, *pseudo[:, ROWS]]
+    known = (pseudo * split.labels[:, None])[:, ROWS]
+    whole = [own.features["sound"], own.features["frames"], own.labels, own.labels, own.labels, *known]
+    moved = [(mixed - each).abs().amax(dim=(*range(1, mixed.ndim),)) for mixed, each in zip(found, whole, strict=True)]
+    assert all((each > 0.1).sum() >= 2 for each in moved)
     for video in range(3):  # some share of at least a half, and some partner, explain all of it
         shares = [
             (partner, share)
@@ -101,6 +104,17 @@ def test_rare_categories_weigh_more_by_the_power_of_the_balance() -> None:
     for balance in (0.5, 1.0):
         _, targets = cleaner(split, average=0.9, balance=balance).targets(split.batch(ROWS), 1)
         torch.testing.assert_close(targets.positive[1], ((1 - share) / share) ** balance)
+
+
+def test_they_are_weighed_by_the_labels_that_are_wanted_wherever_these_come_from() -> None:
+    split, _ = world(60)
+    one, two = (cleaner(split, labels="exchange", exchange=QUICK, balance=0.5) for _ in range(2))
+    one.prepare(Making(make_parser), seed=0)
+    two.take({name: value.clone() for name, value in one.state().items()})
+    share = one.each.mean(dim=1).clamp(1e-3, 0.5)
+    assert not torch.equal(share[0], share[1])
+    for made in (one, two):
+        torch.testing.assert_close(made.targets(split.batch(ROWS), 1)[1].positive, ((1 - share) / share) ** 0.5)
 
 
 def test_the_loss_of_seconds_is_the_weighted_cross_entropy_of_those_that_exist() -> None:
@@ -144,7 +158,7 @@ def test_the_average_is_the_running_mean_of_the_weights_and_warms_up() -> None:
 def test_its_state_can_be_taken_elsewhere() -> None:
     split, _ = world(40)
     one, two = (cleaner(split, labels="exchange", exchange=QUICK, denoise=True, average=0.9) for _ in range(2))
-    one.prepare(make_parser, seed=0)
+    one.prepare(Making(make_parser), seed=0)
     one.follow(make_parser())
     two.take({name: value.clone() for name, value in one.state().items()})
     assert two.ready
