@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from pretrain.evaluation.ranking import area_under_curve, average_precision, recall_at
@@ -18,7 +18,7 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Embedded:
-    """Unit-length embeddings of held-out videos."""
+    """Unit-length embeddings of held-out videos, zero in seconds that do not exist."""
 
     audio: Float[Tensor, "video second width"]
     visual: Float[Tensor, "video second width"]
@@ -26,12 +26,28 @@ class Embedded:
     """With the picture masked at the encoder's input: nothing of it can be copied."""
     visual_alone: Float[Tensor, "video second width"]
     """With the sound masked."""
+    present: Bool[Tensor, "video second"] | None = None
+    """Which seconds exist; None: all."""
 
     @classmethod
     def joined(cls, parts: Sequence["Embedded"]) -> "Embedded":
-        """Those of several parts, one after the other."""
-        names = [field.name for field in fields(cls)]
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        """Those of several parts, one after the other; either all of them say which seconds exist, or none."""
+        names = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+    def means(self) -> Float[Tensor, "video width"]:
+        """The mean over the seconds that exist, audio beside visual."""
+        both = torch.cat((self.audio, self.visual), dim=-1)
+        if self.present is None:
+            return both.mean(1)
+        return both.where(self.present[..., None], 0).sum(1) / self.present.sum(1, keepdim=True)
+
+
+def there(
+    values: Shaped[Tensor, "video second *rest"], present: Bool[Tensor, "video second"] | None
+) -> Shaped[Tensor, "snippet *rest"]:
+    """Those of the seconds that exist, video after video."""
+    return values.flatten(0, 1) if present is None else values[present]
 
 
 def health(embedded: Embedded, ids: Int[Tensor, "video second way"], loss: LossSettings) -> dict[str, float]:
@@ -48,18 +64,26 @@ def health(embedded: Embedded, ids: Int[Tensor, "video second way"], loss: LossS
     """
     if len(ids) < 2:
         return {}
+    present = embedded.present
     found = {
-        "effective_rank_audio": effective_rank(embedded.audio.flatten(0, 1)),
-        "effective_rank_visual": effective_rank(embedded.visual.flatten(0, 1)),
+        "effective_rank_audio": effective_rank(there(embedded.audio, present)),
+        "effective_rank_visual": effective_rank(there(embedded.visual, present)),
     }
     some = slice(0, MOST)
-    rows = [each[some].flatten(0, 1) for each in (embedded.audio, embedded.visual)]
-    found |= _separation(rows, ids[some].flatten(0, 1), loss)
-    relevant, candidate = _relevance(ids[some])
-    alone = [each[some].flatten(0, 1) for each in (embedded.audio_alone, embedded.visual_alone)]
+    ids, present = ids[some], None if present is None else present[some]
+    component, video = there(ids, present), there(videos_of(ids), present)
+    rows = [there(each[some], present) for each in (embedded.audio, embedded.visual)]
+    found |= _separation(rows, component, loss)
+    relevant, candidate = _relevance(component, video)
+    alone = [there(each[some], present) for each in (embedded.audio_alone, embedded.visual_alone)]
     found |= retrieval("audio_to_visual", alone[0] @ alone[1].T, relevant, candidate)
     found |= retrieval("visual_to_audio", alone[1] @ alone[0].T, relevant, candidate)
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def videos_of(values: Shaped[Tensor, "video second *rest"]) -> Int[Tensor, "video second"]:
+    """The number of the video, at each of its seconds."""
+    return torch.arange(len(values), device=values.device)[:, None].expand(-1, values.shape[1])
 
 
 def effective_rank(rows: Float[Tensor, "row width"]) -> float:
@@ -110,9 +134,7 @@ def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], loss: LossS
     }
 
 
-def _relevance(ids: Int[Tensor, "video second way"]) -> tuple[Tensor, Tensor]:
+def _relevance(component: Int[Tensor, "snippet way"], video: Int[Tensor, " snippet"]) -> tuple[Tensor, Tensor]:
     """For each pair of snippets: whether the second answers the first; whether it may, being of another video."""
-    component = ids.flatten(0, 1)
-    video = torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
     candidate = video[:, None] != video[None, :]
     return alike(component, component) & candidate, candidate

@@ -70,22 +70,20 @@ class HeldOut:
         """
         engine.train(False)
         with torch.no_grad():
-            embedded = Embedded.joined([embed(engine.embed, part) for part in self._parts()])
+            embedded = Embedded.joined([embed(engine.embed, *part) for part in self._parts()])
         engine.train(True)
         self._refuse_what_is_not_finite(embedded)
         return health(embedded, self.batch.ids, self.loss) | self._probed(embedded)
 
     def most(self, width: int) -> int:
         """The highest effective rank that embeddings so wide can have here; 0: too few videos to raise an alarm."""
-        videos = len(self.batch.keys)
-        return min(width, videos * SECONDS) if videos >= alarms.FEWEST else 0
+        videos, present = len(self.batch.keys), self.batch.present
+        snippets = videos * SECONDS if present is None else int(present.sum())
+        return min(width, snippets) if videos >= alarms.FEWEST else 0
 
-    def _parts(self) -> list[dict[str, torch.Tensor]]:
-        starts = range(0, max(len(self.batch.keys), 1), self.at_once)
-        return [
-            {name: array[start : start + self.at_once] for name, array in self.batch.features.items()}
-            for start in starts
-        ]
+    def _parts(self) -> list[tuple[dict[str, torch.Tensor], torch.Tensor | None]]:
+        micro = self.batch.micro_batches(self.at_once, 1)
+        return [(each.features, each.present) for each in micro]
 
     def _refuse_what_is_not_finite(self, embedded: Embedded) -> None:
         finite = (embedded.audio + embedded.visual).isfinite().all(-1).all(-1).tolist()
@@ -102,7 +100,7 @@ class HeldOut:
         no label is on both sides."""
         if self.truth is None:
             return {}
-        rows = torch.cat((embedded.audio, embedded.visual), dim=-1).mean(1).cpu()[self.labelled]
+        rows = embedded.means().cpu()[self.labelled]
         sides = [(rows[half::2], self.truth.only(slice(half, None, 2))) for half in (0, 1)]
         found = probe_videos(*sides[0], *sides[1])
         return {name: value for name, value in found.items() if math.isfinite(value)}

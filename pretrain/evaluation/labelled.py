@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pretrain.evaluation.health import Embedded, effective_rank, retrieval
+from pretrain.evaluation.health import Embedded, effective_rank, retrieval, there, videos_of
 from pretrain.evaluation.linear import Labelled, linear_probe
 from shards.labels import Tables
 
@@ -43,7 +43,7 @@ def probe_seconds(known: Embedded, known_truth: Truth, asked: Embedded, asked_tr
 
     def probed(name: str, truth: str) -> float:
         sides = ((known, known_truth), (asked, asked_truth))
-        labelled = [_labelled(getattr(rows, name), getattr(of, truth)) for rows, of in sides]
+        labelled = [_labelled(getattr(rows, name), getattr(of, truth), rows.present) for rows, of in sides]
         return linear_probe(*labelled).mean_average_precision
 
     audio, visual = probed("audio", "audible"), probed("visual", "visible")
@@ -65,21 +65,22 @@ def retrieve(embedded: Embedded, truth: Truth) -> dict[str, float]:
     Both sides were encoded alone. A query is a second in which something is heard (seen); every second of every other
     video may be found. `audio_to_visual_map` and so on, as in `health`; means over the queries that can find anything.
     """
-    heard, seen = (each.flatten(0, 1).float() for each in (truth.audible, truth.visible))
-    audio, visual = (each.flatten(0, 1) for each in (embedded.audio_alone, embedded.visual_alone))
+    present = embedded.present
+    heard, seen = (there(each, present).float() for each in (truth.audible, truth.visible))
+    audio, visual = (there(each, present) for each in (embedded.audio_alone, embedded.visual_alone))
+    video = there(videos_of(truth.audible), present)
     return {
-        **_retrieved("audio_to_visual", (audio, heard), (visual, seen), truth),
-        **_retrieved("visual_to_audio", (visual, seen), (audio, heard), truth),
-        "effective_rank_audio": effective_rank(embedded.audio.flatten(0, 1)),
-        "effective_rank_visual": effective_rank(embedded.visual.flatten(0, 1)),
+        **_retrieved("audio_to_visual", (audio, heard), (visual, seen), video),
+        **_retrieved("visual_to_audio", (visual, seen), (audio, heard), video),
+        "effective_rank_audio": effective_rank(there(embedded.audio, present)),
+        "effective_rank_visual": effective_rank(there(embedded.visual, present)),
     }
 
 
 def _retrieved(
-    name: str, asking: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor], truth: Truth
+    name: str, asking: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor], video: Tensor
 ) -> dict[str, float]:
     (queries, wanted), (keys, held) = asking, asked
-    video = torch.arange(len(truth.weak)).repeat_interleave(truth.audible.shape[1])
     totals: dict[str, float] = {}
     count = 0
     for some in wanted.any(1).nonzero().squeeze(1).split(QUERIES):
@@ -93,6 +94,9 @@ def _retrieved(
     return {each: value / count for each, value in totals.items()}
 
 
-def _labelled(rows: Float[Tensor, "video second width"], labels: Bool[Tensor, "video second category"]) -> Labelled:
-    video = torch.arange(len(rows)).repeat_interleave(rows.shape[1])
-    return Labelled(rows.flatten(0, 1), labels.flatten(0, 1), video)
+def _labelled(
+    rows: Float[Tensor, "video second width"],
+    labels: Bool[Tensor, "video second category"],
+    present: Bool[Tensor, "video second"] | None,
+) -> Labelled:
+    return Labelled(there(rows, present), there(labels, present), there(videos_of(rows), present))

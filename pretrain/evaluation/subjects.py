@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from launch.progress import track
+from pretrain.batches import present_seconds
 from pretrain.evaluation.encode import embed
 from pretrain.evaluation.health import Embedded
 from pretrain.evaluation.leak import follows
 from pretrain.model import Transformer
 from shards.read import Shards
+from shards.schema import SECONDS, seconds_of
 
 EXCHANGED = 200
 """Videos whose sound is exchanged to see what leaks."""
@@ -33,23 +36,31 @@ class Subject:
         """Whether the rows of both modalities lie in one space."""
         return self.encoder is not None
 
-    def rows(self, features: Mapping[str, Float[Tensor, "video second feature"]]) -> Embedded:
-        """The rows of some videos, on the CPU in float32."""
+    def rows(
+        self,
+        features: Mapping[str, Float[Tensor, "video second feature"]],
+        present: Bool[Tensor, "video second"] | None = None,
+    ) -> Embedded:
+        """The rows of some videos, on the CPU in float32; `present`: which of their seconds exist (None: all)."""
         if self.encoder is None:
             audio, visual = (
                 torch.cat([features[name].float() for name in names], dim=-1) for names in (self.audio, self.visual)
             )
-            return Embedded(audio, visual, audio, visual)
+            return Embedded(audio, visual, audio, visual, present)
         device = self.encoder.norm.weight.device
         with torch.inference_mode():
-            found = embed(self.encoder, {name: array.to(device) for name, array in features.items()})
-        return Embedded(found.audio.cpu(), found.visual.cpu(), found.audio_alone.cpu(), found.visual_alone.cpu())
+            there = None if present is None else present.to(device)
+            found = embed(self.encoder, {name: array.to(device) for name, array in features.items()}, there)
+        audio, visual = found.audio.cpu(), found.visual.cpu()
+        return Embedded(audio, visual, found.audio_alone.cpu(), found.visual_alone.cpu(), present)
 
     def leak(self, shards: Shards) -> dict[str, float]:
-        """`follows` of the first videos of a set; nothing for raw features, which know only their own snippet."""
+        """`follows` of the first videos of a set that have all seconds; nothing for raw features, which know only their
+        own snippet."""
         if self.encoder is None:
             return {}
-        rows = shards.batch(range(min(EXCHANGED, len(shards))), self.encoder.settings.features)
+        whole = (place for place, key in enumerate(shards.keys) if seconds_of(key) == SECONDS)
+        rows = shards.batch(list(islice(whole, EXCHANGED)), self.encoder.settings.features)
         device = self.encoder.norm.weight.device
         features = {name: torch.from_numpy(array).to(device) for name, array in rows.features.items()}
         return follows(self.encoder, features, self.audio)
@@ -61,7 +72,7 @@ class Seen:
 
     keys: tuple[str, ...]
     means: dict[str, Float[Tensor, "video width"]]
-    """By subject: the mean over a video's seconds, audio beside visual."""
+    """By subject: the mean over the seconds that a video has, audio beside visual."""
     rows: dict[str, Embedded]
     """By subject: the rows of every second; empty unless they were asked for, since a training set's are many."""
     faults: tuple[str, ...]
@@ -88,15 +99,18 @@ def see(shards: Shards, compared: Sequence[Subject], keep_rows: bool, batch: int
     means: dict[str, list[Tensor]] = {each.name: [] for each in compared}
     kept: dict[str, list[Embedded]] = {each.name: [] for each in compared}
     names = sorted({name for each in compared for name in (*each.audio, *each.visual)})
+    short = any(seconds_of(key) < SECONDS for key in shards.keys)
     starts = range(0, len(shards), batch)
     for start in track(starts, f"Encoding '{shards.location}'", len(starts), "batches"):
         read = shards.batch(range(start, min(start + batch, len(shards))), names)
-        keys += [shards.keys[place] for place in read.places]
+        known = [shards.keys[place] for place in read.places]
+        keys += known
+        present = present_seconds(known) if short else None
         faults += read.faults
         features = {name: torch.from_numpy(array) for name, array in read.features.items()}
         for each in compared:
-            rows = each.rows(features)
-            means[each.name].append(torch.cat((rows.audio, rows.visual), dim=-1).mean(1))
+            rows = each.rows(features, present)
+            means[each.name].append(rows.means())
             kept[each.name] += [rows] if keep_rows else []
     joined = {name: Embedded.joined(parts) for name, parts in kept.items() if parts}
     return Seen(tuple(keys), {name: torch.cat(parts) for name, parts in means.items()}, joined, tuple(faults))

@@ -60,6 +60,32 @@ def test_retrieval_is_by_what_each_modality_knows_alone() -> None:
     assert found["audio_to_visual_map"] == pytest.approx(found["audio_to_visual_chance"])
 
 
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_seconds_that_do_not_exist_have_no_part_in_any_number(mode: Mode) -> None:
+    """Whatever stands there, and as where no video has the last three seconds they are not there at all."""
+    ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
+    rows = normalize(torch.randn(4, 12, 10, 6, generator=torch.Generator().manual_seed(1)), dim=-1)
+    lengths = torch.randint(1, 8, (12, 1), generator=torch.Generator().manual_seed(2))
+    settings, present = LossSettings(mode=mode), torch.arange(10) < lengths
+    found = health(Embedded(*rows, present), ids, settings)
+    assert found != health(Embedded(*rows), ids, settings)
+    other = rows.where(present[..., None], rows[:, :1, :1])
+    assert health(Embedded(*other, present), ids.where(present[..., None], 3), settings) == found
+    assert health(Embedded(*rows[:, :, :7], present[:, :7]), ids[:, :7], settings) == found
+
+
+def test_a_mean_is_over_the_seconds_that_exist() -> None:
+    audio, visual = torch.randn(2, 3, 10, 4, generator=torch.Generator().manual_seed(0))
+    lengths = (10, 1, 6)
+    present = torch.arange(10) < torch.tensor(lengths)[:, None]
+    expected = [
+        torch.cat((a[:length].mean(0), v[:length].mean(0))) for a, v, length in zip(audio, visual, lengths, strict=True)
+    ]
+    torch.testing.assert_close(Embedded(audio, visual, audio, visual, present).means(), torch.stack(expected))
+    everywhere = Embedded(audio, visual, audio, visual).means()
+    assert torch.equal(everywhere, torch.cat((audio, visual), -1).mean(1))
+
+
 def test_with_two_ways_a_snippet_that_shares_either_component_is_an_answer() -> None:
     ids = torch.randint(9, (12, 10, 2), generator=torch.Generator().manual_seed(0))
     draw = torch.randn(2, 12, 10, 4, generator=torch.Generator().manual_seed(1))

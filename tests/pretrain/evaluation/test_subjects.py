@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,9 +12,12 @@ from torch.nn.functional import normalize
 from launch.refusal import Refusal
 from pretrain.evaluation.encode import embed
 from pretrain.evaluation.health import Embedded
+from pretrain.evaluation.leak import follows
 from pretrain.evaluation.subjects import Seen, see, subjects
 from pretrain.model import ModelSettings, Transformer
 from shards.read import ReadSettings, Shards
+from shards.schema import Feature, Video
+from shards.write import Writer
 from tests.pretrain.conftest import VIDEOS, WIDTHS, Planted, damage
 
 NAMES = ("raw features", "random encoder", "pre-trained encoder")
@@ -127,3 +131,53 @@ def test_skipped_videos_are_missing_from_keys_and_rows_and_told(planted: Planted
     for name in NAMES:
         torch.testing.assert_close(found.rows[name].audio, whole.rows[name].audio[kept])
         torch.testing.assert_close(found.means[name], whole.means[name][kept])
+
+
+LENGTHS = (10, 3, 7, 10, 1, 10, 10)
+
+
+def write_short(folder: Path) -> Shards:
+    """Videos of these lengths, and what packing leaves after their end: zeros."""
+    draw = np.random.default_rng(0)
+    with Writer(folder, [Feature(*one) for one in WIDTHS.items()], {}, 3) as writer:
+        for number, length in enumerate(LENGTHS):
+            there = np.arange(10)[:, None] < length
+            rows = {name: draw.normal(size=(10, width)) * there for name, width in WIDTHS.items()}
+            writer.add(Video(f"v{number}_5_{5 + length}", rows))
+    return Shards.open(folder)
+
+
+def test_a_short_video_is_seen_as_if_it_ended_where_it_does(tmp_path: Path) -> None:
+    shards = write_short(tmp_path / "set")
+    found, stored = seen(shards, batch=2), features(shards)
+    for each in subjects(encoder(), 0):
+        for video, length in enumerate(LENGTHS):
+            cut = {name: array[[video], :length] for name, array in stored.items()}
+            rows = found.rows[each.name]
+            audio, visual = rows.audio[video], rows.visual[video]
+            if each.encoder is not None:
+                with torch.no_grad():
+                    expected = [normalize(one[0], dim=-1) for one in each.encoder(cut)]
+                torch.testing.assert_close(audio[:length], expected[0])
+                torch.testing.assert_close(visual[:length], expected[1])
+                assert not rows.audio_alone[video, length:].any()
+            assert not audio[length:].any()
+            by_hand = torch.cat((audio[:length].mean(0), visual[:length].mean(0)))
+            torch.testing.assert_close(found.means[each.name][video], by_hand)
+            assert rows.present is not None
+            assert rows.present[video].tolist() == [second < length for second in range(10)]
+
+
+def test_what_leaks_is_told_by_videos_that_have_all_seconds(tmp_path: Path) -> None:
+    shards = write_short(tmp_path / "set")
+    trained = subjects(encoder(), 0)[2]
+    whole = [place for place, length in enumerate(LENGTHS) if length == 10]
+    assert trained.encoder is not None
+    expected = follows(trained.encoder, {n: a[whole] for n, a in features(shards).items()}, ("vggish",))
+    assert trained.leak(shards) == pytest.approx(expected)
+
+
+def test_where_no_video_has_all_seconds_nothing_is_told_of_a_leak(tmp_path: Path) -> None:
+    with Writer(tmp_path / "set", [Feature(*one) for one in WIDTHS.items()], {}, 3) as writer:
+        writer.add(Video("v_0_4", {name: np.zeros((10, width)) for name, width in WIDTHS.items()}))
+    assert subjects(encoder(), 0)[2].leak(Shards.open(tmp_path / "set")) == {}
