@@ -42,3 +42,42 @@ def test_a_stage_is_asked_to_stop_when_the_chain_is_interrupted(tmp_path: Path) 
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(30) != 0
     assert (tmp_path / "asked").exists()
+
+
+def stand_in(folder: Path, script: str) -> Path:
+    """A stage in place of Python."""
+    stage = folder / "python"
+    stage.write_text(f"#!/bin/sh\n{script}\n")
+    stage.chmod(0o755)
+    return stage
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 1", 1), ("exit 2", 2), ("exit 75", 75), ("kill -9 $$", 137)])
+def test_a_stage_that_failed_is_told_from_one_that_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, code: int
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(stand_in(tmp_path, script)))
+    with pytest.raises(SystemExit) as leaving:
+        chain.run("finetune", [])
+    assert leaving.value.code == code
+    assert isinstance(leaving.value, chain.Failed) == (code in (1, 2))
+
+
+def test_a_stage_that_does_not_stop_in_time_is_killed_and_the_chain_still_ends_as_it_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stand_in(tmp_path, "trap '' TERM\necho $$ > started\nwhile :; do sleep 0.05; done")
+    program = f"import sys\nsys.executable = {str(stage)!r}\n{STARTS_ONE}".replace(
+        "chain.run", "chain.PATIENCE = 0.2\nchain.run"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "finetune"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    started, deadline = tmp_path / "started", time.monotonic() + 60
+    while not (started.exists() and started.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert said.strip().endswith("KeyboardInterrupt")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)

@@ -110,3 +110,10 @@ def test_scores_have_paths() -> None:
     flat = result(identity()).flat()
     assert flat["segment/type_at_av"] == 55.5
     assert flat["exclusive/segment/audible_only"] == 1.5
+
+
+def test_a_line_that_is_finished_while_it_is_read_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = result(identity()).line() + "\n"
+    texts = iter([whole + whole[:40], whole + whole])
+    monkeypatch.setattr(Results, "_text", lambda _: next(texts))
+    assert Results(tmp_path / "r.jsonl").read() == [result(identity())]

@@ -10,6 +10,7 @@ import torch
 from finetune.reproduction import sources
 from finetune.reproduction.rows import ROWS
 from finetune.reproduction.sources import PRETRAINING, Sources, about
+from launch.lock import held
 from launch.refusal import Refusal
 from pretrain.model import ModelSettings, Transformer, describe_encoder, save_encoder
 from shards.manifest import Manifest
@@ -196,3 +197,55 @@ def test_planted_features_are_known_by_their_generator() -> None:
     planted = Manifest({}, (), {"corpus": {"version": 3}})
     assert sources.planted({"test": planted}) == 3
     assert sources.planted({"test": Manifest({}, (), {"stage": "pack"})}) is None
+
+
+def test_what_encoders_cannot_be_made_of_is_refused_at_the_start(
+    made: Callable[..., Sources], corpus: Corpus, house: House
+) -> None:
+    rows = [ROWS["han"], ROWS["pretrain_multi"]]
+    made().check(rows)
+    for given, sentence in (
+        ({"unlabelled": str(corpus.work / "none")}, "'.*none' is no folder"),
+        ({"unlabelled": made().shards}, "one set, but '.*raw' holds test, train, validation: give one of them"),
+        ({"pretraining": corpus.work / "none.toml"}, r"'.*none\.toml' is none: give another --pretraining"),
+    ):
+        with pytest.raises(Refusal, match=sentence):
+            made(**given).check(rows)
+        made(**given).check([ROWS["han"]])
+        made(**given).check(rows, making=False)
+    (made().out).mkdir()
+    (made().out / sources.PLAN).write_text('{"--unlabelled": "00"}')
+    with pytest.raises(Refusal, match="were made with another --unlabelled and --pretraining"):
+        made().check(rows)
+    assert house.started == []
+
+
+def test_shards_of_one_set_hold_test_videos_too_so_encoders_need_another(
+    made: Callable[..., Sources], corpus: Corpus, house: House
+) -> None:
+    corpus.write_shards("whole", {"": [key for split in COUNTS for key in corpus.keys(split)]}, RAW)
+    whole = str(corpus.work / "whole")
+    given = {"shards": whole, "unlabelled": f"{whole}/train"}
+    with pytest.raises(Refusal, match=r"must not learn from test videos, but '.*whole' is one set of all splits"):
+        made(**given).check([ROWS["pretrain_multi"]])
+    made(**given | {"unlabelled": f"{made().shards}/train"}).check([ROWS["pretrain_multi"]])
+
+
+def test_given_encoders_must_be_there_for_every_row(made: Callable[..., Sources], corpus: Corpus, house: House) -> None:
+    write_encoder(corpus.work / "encoders" / "multi" / "encoder")
+    given = made(encoders=corpus.work / "encoders")
+    given.check([ROWS["pretrain_multi"], ROWS["pretrain_multi_end_to_end"]])
+    with pytest.raises(Refusal, match=r"'.*encoders/uni/encoder' holds none for row 'pretrain_uni': pre-train it"):
+        given.check([ROWS["pretrain_uni"]])
+
+
+def test_an_encoder_that_another_process_makes_is_left_to_it_by_who_is_not_patient(
+    made: Callable[..., Sources], house: House
+) -> None:
+    with held(made().out / ".sources.lock", "it"):
+        assert not made().make(ROWS["pretrain_multi"], patient=False)
+        assert made().make(ROWS["han"], patient=False)
+    assert house.started == []
+    assert made().make(ROWS["pretrain_multi"], patient=False)
+    with held(made().out / ".sources.lock", "it"):
+        assert made().make(ROWS["pretrain_multi"], patient=False), "what is there needs no lock"

@@ -1,6 +1,7 @@
 """Means, deviations and differences over seeds, and the facts told with them, against plain numpy."""
 
 import re
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 
 from finetune.reproduction.results import Identity, Result
 from finetune.reproduction.rows import COUNTERPARTS, ROWS
-from finetune.reproduction.summary import Cell, Found
-from finetune.reproduction.tables import grids, markdown, numbers
-from finetune.scoring.metrics import KINDS, LEVELS
+from finetune.reproduction.sources import PRETRAINING
+from finetune.reproduction.summary import LARGE, Cell, Found
+from finetune.reproduction.tables import EXCLUSIVE_HEADS, HEADS, grids, markdown, numbers
+from finetune.scoring.metrics import EXCLUSIVE, KINDS, LEVELS
+from launch import demo
 
 PROTOCOL = {
     "gate": "global", "gate_threshold": 0.5, "threshold": 0.5, "thresholds": "fixed", "videos": 1200, "split": "test",
@@ -150,3 +153,13 @@ def test_exclusive_scores_stand_in_a_table_of_their_own_where_there_are_any(foun
         for key, each in found.results.items()
     }
     assert not any("only heard" in grid.title for grid in grids(replace(found, results=plain)))
+
+
+def test_a_small_encoder_is_one_narrower_than_that_of_the_config_for_use() -> None:
+    assert tomllib.loads((PRETRAINING / "base.toml").read_text())["model"]["width"] == LARGE
+
+
+def test_scores_have_the_same_heads_as_in_the_table_of_the_demo() -> None:
+    assert demo.KINDS == HEADS
+    assert tuple(HEADS) == KINDS
+    assert tuple(EXCLUSIVE_HEADS) == EXCLUSIVE

@@ -1,12 +1,14 @@
 """What is there is never made twice: stopped and gone on with, shared, failed and passed over."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from finetune import reproduce
-from finetune.reproduction import trials
+from finetune.reproduction import sources, trials
+from launch.chain import Failed
 from launch.lock import held
 from tests.finetune.conftest import Corpus
 from tests.finetune.reproduction.conftest import ROWS, Stages, both, lines
@@ -94,3 +96,87 @@ def test_a_row_that_another_process_is_at_is_left_to_it_until_all_else_is_made(
     assert stages.again() == both("pretrain_multi"), "han's parser and scores were there, and only its line was not"
     assert [each.identity.row for each in lines(config)] == ["pretrain_multi", "han"]
     assert "Row 'han' with seed 0 is being made by another process: left to it for now" in capsys.readouterr().out
+
+
+def test_a_failed_trial_is_told_and_the_others_are_made(
+    settings: Callable[..., reproduce.Config], stages: Stages, corpus: Corpus
+) -> None:
+    config = settings()
+    stages.ends["finetune", "han"] = lambda: ends(Failed("finetune", 1))
+    with pytest.raises(ChildProcessError, match=r"'han' with seed 0 \(finetune ended with exit code 1\)"):
+        reproduce.main(config)
+    assert stages.again() == [("finetune", "han"), *both("pretrain_multi")]
+    assert [each.identity.row for each in lines(config)] == ["pretrain_multi"]
+    table = (config.out / "tables.md").read_text()
+    assert "| failed | seed 0: finetune ended with exit code 1 | HAN [1] |" in table
+    status = {run.data.tags.get("row", run.data.tags["stage"]): run.info.status for run in corpus.runs()[1]}
+    assert status == {"reproduce": "FAILED", "han": "FAILED", "pretrain_multi": "FINISHED"}
+    reproduce.main(config)
+    assert stages.again() == [("evaluate", "han")]
+    assert "| failed |" not in (config.out / "tables.md").read_text()
+
+
+@pytest.mark.parametrize("code", [75, 130, 137, 143])
+def test_a_stage_that_was_stopped_or_killed_ends_everything(
+    settings: Callable[..., reproduce.Config], stages: Stages, code: int
+) -> None:
+    stages.ends["finetune", "han"] = lambda: ends(SystemExit(code))
+    with pytest.raises(SystemExit) as leaving:
+        reproduce.main(settings())
+    assert leaving.value.code == code
+    assert stages.again() == [("finetune", "han")]
+
+
+def test_an_encoder_that_cannot_be_made_is_tried_once_and_the_rows_without_it_are_made(
+    settings: Callable[..., reproduce.Config], stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = list[str]()
+
+    def fail(stage: str, arguments: object, holds: object) -> float:
+        tried.append(stage)
+        raise Failed(stage, 2)
+
+    monkeypatch.setattr(sources, "run", fail)
+    rows = ("pretrain_multi", "pretrain_multi_end_to_end", "han")
+    with pytest.raises(ChildProcessError, match=r"'pretrain_multi' with seed 1 \(its encoder or embeddings: graph"):
+        reproduce.main(settings(rows=rows, embeddings=None, seeds=2))
+    assert tried == ["graph"]
+    assert stages.again() == both("han") * 2
+
+
+def test_committed_lines_of_embeddings_are_shown_where_their_encoder_is_not_here_and_nothing_is_trained(
+    settings: Callable[..., reproduce.Config], stages: Stages
+) -> None:
+    config = settings()
+    reproduce.main(config)
+    stages.again()
+    elsewhere = settings(embeddings=None, out=config.out.with_name("elsewhere"), tables_only=True, seeds=2)
+    reproduce.main(elsewhere)
+    assert stages.again() == []
+    table = (elsewhere.out / "tables.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith("| Pretrain (multi) |") and "60.8" in line]
+    assert row.endswith("| 0 – |")
+    assert "| encoder | e0e0, of which nothing else is known here | Pretrain (multi) |" in table
+    other = settings(embeddings=None, out=config.out.with_name("other"), tables_only=True, training={"epochs": 2})
+    reproduce.main(other)
+    assert "e0e0" not in (other.out / "tables.md").read_text(), "all else must be equal"
+
+
+def test_a_training_that_went_on_with_other_code_is_told_by_both(
+    settings: Callable[..., reproduce.Config], stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(rows=("han",))
+    for code in ("one", "two", "two"):
+        monkeypatch.setattr(trials, "code", lambda code=code: code)
+        stages.ends["finetune", "han"] = lambda: ends(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            reproduce.main(config)
+        for parser in (config.out / "parsers").glob("han-*/"):
+            shutil.rmtree(parser)
+    stages.again()
+    reproduce.main(config)
+    assert [each.code for each in lines(config)] == ["one then two"]
+
+
+def ends(how: BaseException) -> None:
+    raise how
