@@ -1,6 +1,7 @@
 """What labels say of rows: probes and retrieval are what slow loops over snippets say they are."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,3 +143,24 @@ def test_labels_that_one_side_lacks_altogether_give_no_number() -> None:
     found = probe_seconds(embedded(1, 30), silent, embedded(2), asked)
     assert math.isnan(found["audio_map"])
     assert not math.isnan(found["visual_map"])
+
+
+def test_seconds_that_do_not_exist_are_neither_asked_nor_found_nor_learnt_from() -> None:
+    """As where no video has the last three seconds and they are not there at all, whatever stands there."""
+    rows, labels = embedded(), truth()
+    lengths = torch.tensor([7, 3, 7, 1, 5, 7, 7, 2, 7])[:, None]
+    present = torch.arange(SECONDS) < lengths
+    sides = [replace(rows, present=present), Embedded(*(each[:, :7] for each in sides_of(rows)), present[:, :7])]
+    cut = Truth(labels.weak, labels.audible[:, :7], labels.visible[:, :7])
+    found = retrieve(sides[0], labels)
+    assert found == pytest.approx(retrieve(sides[1], cut))
+    assert found != pytest.approx(retrieve(rows, labels), rel=1e-3)
+    known, known_truth = embedded(5), truth(5)
+    probed = probe_seconds(known, known_truth, sides[0], labels), probe_seconds(known, known_truth, sides[1], cut)
+    assert probed[0] == pytest.approx(probed[1])
+    learnt = probe_seconds(sides[0], labels, known, known_truth), probe_seconds(sides[1], cut, known, known_truth)
+    assert learnt[0] == pytest.approx(learnt[1])
+
+
+def sides_of(rows: Embedded) -> tuple[Tensor, ...]:
+    return rows.audio, rows.visual, rows.audio_alone, rows.visual_alone
