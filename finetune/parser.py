@@ -109,13 +109,15 @@ class Parser(nn.Module):
         """Writes the weights and the settings into `folder`, each whole or not at all.
 
         The settings hold the sha256 of the weights and are sealed by one of their own (canonical JSON of all the rest).
+        Of the place that an encoder came from only the folder's name is kept.
         """
         with whole_file(folder / WEIGHTS) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary)
+        came_from = self.settings.encoder and Path(self.settings.encoder.name)
         content: dict[str, Any] = {
             "version": VERSION,
             "weights": sha256_file(folder / WEIGHTS),
-            "parser": self.settings.model_dump(mode="json"),
+            "parser": self.settings.model_copy(update={"encoder": came_from}).model_dump(mode="json"),
             "widths": self.widths,
             "encoder": self.encoder and self.encoder.settings.model_dump(mode="json"),
             "trained_on": dict(trained_on),

@@ -51,6 +51,15 @@ VERSION = "1"
 """Of a training's state and of how it goes on; one of another version is not gone on with."""
 BESIDE_THE_COURSE = ("training.record_every", "training.keep_every")
 """Settings of the recipe that may change while a training is stopped."""
+NOT_TOLD: dict[str, Any] = {
+    **dict.fromkeys(("parser", "tracking", "replace", "reading"), True),
+    **dict.fromkeys(("out", "shards", "tables", "exported_by"), True),
+    "cleaning": {"pseudo"},
+}
+"""Settings that a parser's files do not repeat: its own, what made no difference to it, and where files lay.
+
+Of what was in these files the parser has digests.
+"""
 
 
 class Config(Recipe):
@@ -164,12 +173,13 @@ def trained_on(config: Config, inputs: Inputs, epoch: int) -> dict[str, Any]:
     return {
         "features": traits(inputs.train.shards, config.parser.features),
         "encoder": inputs.encoder.digest if inputs.encoder else "",
+        "pseudo": "" if inputs.pseudo is None else digest(inputs.pseudo),
         "manifests": inputs.manifests,
         "videos": {split.name: len(split) for split in (inputs.train, inputs.validation)},
         "never_labelled": list(inputs.train.never_labelled),
         "tables": table_digests(config.tables),
         "epoch": epoch,
-        "settings": config.model_dump(mode="json", exclude={"parser", "tracking", "replace", "out"}),
+        "settings": config.model_dump(mode="json", exclude=NOT_TOLD),
     }
 
 

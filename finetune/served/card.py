@@ -81,13 +81,14 @@ def _training(told: Mapping[str, Any]) -> Iterator[str]:
     settings = told["settings"]
     counts = " and ".join(f"{count:,} {split} videos" for split, count in told["videos"].items())
     yield f"- {counts}. What occurs in a training video is known, but not when, nor whether it is heard or seen."
-    if settings.get("cleaning", {}).get("pseudo"):
+    if told["pseudo"]:
         yield "- Labels of seconds that another model made of the training videos were used too."
     yield f"- The epoch that was best on validation is kept: {told['epoch']} of {settings['training']['epochs']}."
     yield f"- Seed {settings['seed']}. The settings it was trained with:"
-    yield f"\n```json\n{json.dumps(_without_places(settings), indent=1)}\n```\n"
+    yield f"\n```json\n{json.dumps(settings, indent=1)}\n```\n"
     yield "What it was made from, by sha256:"
     digests = {f"shards of {name}": digest for name, digest in told["manifests"].items()} | dict(told["tables"])
+    digests |= {"pseudo-labels": told["pseudo"]} if told["pseudo"] else {}
     yield "\n".join(f"- {name}: `{digest}`" for name, digest in digests.items())
 
 
@@ -113,16 +114,3 @@ def _limits(parser: Parser, protocol: Mapping[str, Any]) -> Iterator[str]:
     if any(trait["encoder"] for trait in parser.trained_on["features"].values()):
         yield "It reads embeddings of one encoder, by digest, and refuses those of any other."
     yield "Its probabilities were not calibrated: a confidence orders events, and is no frequency."
-
-
-def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings but those that say where files lay, and how they were read."""
-    kept = {name: value for name, value in settings.items() if name not in ("shards", "tables", "reading")}
-    return {name: _last(value) for name, value in kept.items()}
-
-
-def _last(value: Any) -> Any:
-    """A path without its folders, also inside other settings; anything else as it is."""
-    if isinstance(value, Mapping):
-        return {name: _last(each) for name, each in value.items()}
-    return Path(value).name if isinstance(value, str) and "/" in value else value

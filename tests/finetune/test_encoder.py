@@ -75,6 +75,7 @@ def test_training_moves_the_encoder_and_the_saved_parser_needs_no_other_folder(c
     assert all(moved)
     assert parser.trained_on["encoder"] == digest
     assert parser(features()).video.shape == (5, 25)
+    assert parser.settings.encoder == Path(encoder.name)
 
 
 def test_a_parser_without_an_encoder_names_none(corpus: Any) -> None:

@@ -9,12 +9,17 @@ import torch
 from safetensors.torch import load_file
 
 from finetune import train
+from finetune.cleaning.cleaner import Cleaning
+from finetune.cleaning.outside import digest
 from finetune.parser import Parser
 from finetune.recipe import Training
 from finetune.scoring.metrics import KINDS, LEVELS
 from launch.digest import sha256_file
 from launch.refusal import Refusal
+from pretrain.model import ModelSettings, Transformer, save_encoder
+from shards.labels import Tables
 from shards.read import ReadSettings, Shards
+from tests.finetune.cleaning.world import write_pseudo
 
 FULL = {"adversarial": True, "skip": True, "gcaa": True}
 
@@ -124,6 +129,24 @@ def test_the_parser_and_its_scores_name_the_tables_they_were_made_with(corpus: A
     assert len(tables) == 6
     assert Parser.from_pretrained(config.out).trained_on["tables"] == tables
     assert json.loads((config.out / "scores.json").read_text())["protocol"]["tables"] == tables
+
+
+def test_no_place_of_the_machine_is_in_what_is_written(corpus: Any) -> None:
+    keys = Tables.load(corpus.tables).keys("train")
+    pseudo = write_pseudo(corpus.work / "pseudo", keys)
+    widths, under = {feature.name: feature.width for feature in corpus.features}, corpus.work / "an encoder"
+    model = ModelSettings(audio=("sound",), visual=("frames", "motion"), layers=1, width=8, heads=2)
+    save_encoder(under, Transformer(model, widths).state_dict(), model, widths, {"variants": {"sound": "raw"}})
+    cleaning = Cleaning(pseudo=corpus.work / "pseudo", labels="pseudo")
+    reading = ReadSettings(cache=corpus.work / "cache")
+    config = corpus.training(cleaning=cleaning, parser=option(corpus, encoder=under), reading=reading)
+    train.main(config)
+    for path in config.out.iterdir():
+        assert str(corpus.work).encode() not in path.read_bytes()
+    told = Parser.from_pretrained(config.out).trained_on
+    assert told["pseudo"] == digest(pseudo)
+    assert told["settings"]["cleaning"]["labels"] == "pseudo"
+    assert told["settings"]["training"]["epochs"] == 2
 
 
 def test_several_processes_are_refused(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:

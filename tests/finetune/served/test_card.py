@@ -43,15 +43,12 @@ def test_training_leaves_a_card_with_data_protocol_scores_seed_and_digests(
     assert "Apache License 2.0" in text
 
 
-def test_no_place_of_the_machine_is_in_the_card(trained: tuple[Parser, Any, str], corpus: Any) -> None:
-    assert str(corpus.work) not in trained[2]
-    parser, scores, _ = trained
-    parser.trained_on["settings"]["cleaning"]["pseudo"] = "/somewhere/secret/valor"
-    text = card(parser, scores)
-    assert "secret" not in text
-    assert '"pseudo": "valor"' in text
-    assert "another model made" in text
-    assert "another model made" not in trained[2]
+def test_labels_by_another_model_are_told_with_their_digest(trained: tuple[Parser, Any, str]) -> None:
+    parser, scores, text = trained
+    parser.trained_on["pseudo"] = "feed" * 16
+    assert "another model made" in card(parser, scores)
+    assert f"- pseudo-labels: `{'feed' * 16}`" in card(parser, scores)
+    assert "another model made" not in text
 
 
 def test_what_limits_the_parser_depends_on_its_data(trained: tuple[Parser, Any, str]) -> None:
