@@ -135,3 +135,10 @@ def test_code_is_that_of_the_rooms_and_of_the_encoder_and_new_files_of_them_coun
     assert not code.commit().endswith("-dirty")
     (repository.folder / "finetune" / "new.py").touch()
     assert code.commit().endswith("-dirty")
+
+
+def test_what_somebody_else_committed_meanwhile_is_not_committed_again(repository: Repository) -> None:
+    Results(repository.results).append(result(0))
+    for message in ("theirs", "ours"):
+        code.keep(repository.results, message)
+    assert repository.subjects() == ["theirs"]
