@@ -1,6 +1,7 @@
 """What rows read is made once, by the stages of the house, and belongs together or is refused."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,15 @@ def test_an_encoder_that_another_process_makes_is_left_to_it_by_who_is_not_patie
     assert made().make(ROWS["pretrain_multi"], patient=False)
     with held(made().out / ".sources.lock", "it"):
         assert made().make(ROWS["pretrain_multi"], patient=False), "what is there needs no lock"
+
+
+def test_an_encoder_that_another_process_makes_is_waited_for_by_who_is_patient(
+    made: Callable[..., Sources], house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with held(made().out / ".sources.lock", "it"):
+            outcome, said = pool.submit(made().make, ROWS["pretrain_multi"]), ""
+            while "waiting for it" not in said and not outcome.done():
+                said += capsys.readouterr().out
+        assert outcome.result(60)
+    assert [stage for stage, _ in house.started] == ["graph", "pretrain", "export"]
