@@ -90,15 +90,15 @@ def test_what_is_missing_is_shown_as_missing_where_nothing_is_to_be_trained(
 def test_a_terminated_command_leaves_no_process_and_goes_on_when_started_again(
     settings: Callable[..., reproduce.Config], real_stages: Stages, corpus: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = settings(rows=("han",), training={"epochs": 100})
+    config = settings(rows=("han",), training={"epochs": 60})
     words = ["--shards", config.shards, "--tables", config.tables, "--rows", "han", "--out", config.out]
-    words += ["--over", *config.over, "--results", config.results, "--training.epochs", 100]
+    words += ["--over", *config.over, "--results", config.results, "--training.epochs", 60]
     words += ["--tracking.root", config.tracking.root, "--tracking.experiment", config.tracking.experiment]
     command, log = [sys.executable, "-m", "launch", "reproduce", *map(str, words)], corpus.work / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
-    while "epoch 2/100" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+    while "epoch 2/60" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
