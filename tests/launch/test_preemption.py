@@ -12,8 +12,6 @@ from launch.job import Job
 from launch.preemption import Requests, listening
 from launch.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("own_signals")
-
 
 class Config(Settings):
     job: Job = Job()

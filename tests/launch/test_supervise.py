@@ -96,7 +96,6 @@ def test_sigterm_asks_ranks_that_can_stop_and_ends_others(stops: bool, code: int
         assert ranks.run([sys.executable, "-c", STOPPED, str(roster.folder)], os.environ, roster, 2) == End(code)
 
 
-@pytest.mark.usefixtures("own_signals")
 def test_a_request_from_before_there_were_ranks_is_passed_on_to_them() -> None:
     with listening():
         os.kill(os.getpid(), signal.SIGUSR1)
