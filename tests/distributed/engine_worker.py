@@ -77,7 +77,7 @@ def part(data: dict[str, torch.Tensor], step: int, world: World) -> Batch:
     first, end = (videos * rank // world.size for rank in (world.rank, world.rank + 1))
     features = {name: data[name][step, first:end] for name in WIDTHS}
     keys = tuple(f"video{number}" for number in range(first, end))
-    return Batch(keys, features, data["ids"][step, first:end], videos, (), first)
+    return Batch(keys, features, data["ids"][step, first:end], videos, (), first=first)
 
 
 if __name__ == "__main__":
