@@ -29,7 +29,7 @@ class Grid:
         """For a terminal."""
         table = Table(title=self.title, title_justify="left", title_style="bold")
         for place, head in enumerate(self.heads):
-            table.add_column(head, justify="left" if place < self.words else "right", no_wrap=not place)
+            table.add_column(head, justify="left" if place < self.words else "right", no_wrap=place >= self.words)
         for row in self.rows:
             table.add_row(*row)
         return table
