@@ -155,8 +155,8 @@ class Trainer:
         for key, value in part(state.tensors, "adam").items():
             place, name = key.split(".")
             moments.setdefault(int(place), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        moved = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": moved})
         self.totals = {name: value.to(device) for name, value in part(state.tensors, "totals").items()}
         self.step = state.numbers["step"]
         if best := state.numbers["best"]:
