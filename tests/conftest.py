@@ -24,7 +24,7 @@ def _private_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
     """Gives this process its handlers back: one that was asked to stop ignores further requests for good."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

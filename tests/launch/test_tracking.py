@@ -86,6 +86,7 @@ def _hang_up() -> None:
 def test_a_run_that_dies_says_how(
     tracking: Tracking, death: Callable[[], None], raised: type[BaseException], status: str
 ) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so in a run
     with pytest.raises(raised), run(tracking, "pack", Config()):
         death()
     assert last_run(tracking).info.status == status
