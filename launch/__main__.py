@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launch import job, stage, watch
+from launch import stage, start
+from launch.place import launched
 from launch.preemption import Stopped, listening
+from launch.ranks import watch
+from launch.ranks.roster import Roster
 from launch.refusal import Refusal
-from launch.roster import Roster
 from launch.settings import load
-from launch.world import launched
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,7 +96,7 @@ def _run_stage(chosen: stage.Stage, arguments: Sequence[str]) -> int:
     config: Any = load(config_class, files, arguments[count:], f"python -m launch {chosen.name}")
     if chosen.distributed and config.job.processes > 1 and not launched():
         chosen.check(config)
-        return job.start(chosen.name, arguments, config.job)
+        return start.start(chosen.name, arguments, config.job)
     run(config)
     return 0
 

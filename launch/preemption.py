@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from launch.roster import Roster
+from launch.ranks.roster import Roster
 from launch.world import World
 
 ASKING = (signal.SIGTERM, signal.SIGUSR1)

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
+from launch.place import launched, read_place
+from launch.ranks.watch import Watch
 from launch.refusal import Refusal
-from launch.watch import Watch
 
 RESTARTS = "LAUNCH_RESTARTS"
 """The environment variable that tells ranks how often they were started before."""
@@ -40,7 +41,7 @@ class World:
         on every rank. A rank that gives no sign of life for `lost_after` seconds ends all. Raises Refusal when the
         variables contradict each other.
         """
-        rank, size, local_rank = _read_environment()
+        rank, size, local_rank = read_place()
         check_devices(local_rank + 1)
         device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
         if device.type == "cuda":
@@ -70,11 +71,6 @@ class World:
             dist.destroy_process_group()
 
 
-def launched() -> bool:
-    """Whether a launcher (deepspeed, torchrun, srun) has started this process as one rank of a world."""
-    return "RANK" in os.environ or "WORLD_SIZE" in os.environ
-
-
 def check_devices(processes: int) -> None:
     """Raises Refusal when this machine has GPUs, but fewer than there are processes to share them."""
     if torch.cuda.is_available() and processes > torch.cuda.device_count():
@@ -82,23 +78,6 @@ def check_devices(processes: int) -> None:
             f"Every process must have a GPU of its own, but {processes} are asked for on a machine with "
             f"{torch.cuda.device_count()}: lower job.processes, or hide the GPUs (CUDA_VISIBLE_DEVICES='') to use CPUs."
         )
-
-
-def _read_environment() -> tuple[int, int, int]:
-    if not launched():
-        return 0, 1, 0
-    found = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    try:
-        rank, size = int(found["RANK"] or ""), int(found["WORLD_SIZE"] or "")
-        local_rank = int(found["LOCAL_RANK"] or 0)
-    except ValueError:
-        rank, size, local_rank = -1, -1, -1
-    if not 0 <= rank < size:
-        raise Refusal(
-            f"RANK and WORLD_SIZE must be numbers with 0 ≤ RANK < WORLD_SIZE, but the environment holds {found}: "
-            "start through `python -m launch`, deepspeed or torchrun, or unset them for a single process."
-        )
-    return rank, size, local_rank
 
 
 def _join(rank: int, size: int, backend: str) -> None:

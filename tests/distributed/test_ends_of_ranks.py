@@ -18,8 +18,8 @@ from launch.tracking import Tracking
 WORKER = Path(__file__).with_name("stage_worker.py")
 ROOT = Path(__file__).parents[2]
 COMMAND = (
-    "import sys, launch.job as job; job.MODULE = 'tests.distributed.stage_worker'; "
-    "sys.exit(job.start('pretrain', sys.argv[1:], job.Job(processes=2, max_restarts=1)))"
+    "import sys, launch.start as start; start.MODULE = 'tests.distributed.stage_worker'; "
+    "sys.exit(start.start('pretrain', sys.argv[1:], start.Job(processes=2, max_restarts=1)))"
 )
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from launch import stage
 from launch.__main__ import main
-from launch.job import Job, environment, start
+from launch.job import Job
+from launch.launchers.local import environment
+from launch.ranks.roster import Roster
 from launch.refusal import Refusal
-from launch.roster import Roster
 from launch.settings import Settings
+from launch.start import start
 from launch.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +102,7 @@ def test_a_misspelt_setting_is_refused_before_anything_starts(
 def test_inputs_are_refused_before_any_rank_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("launch.job.start", lambda *_: pytest.fail("ranks were started"))
+    monkeypatch.setattr("launch.start.start", lambda *_: pytest.fail("ranks were started"))
     places = ["--shards", str(tmp_path), "--components", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(["pretrain", *places, "--job.processes", "2"]) == 2
     assert capsys.readouterr().err.startswith("Refused: A shard set must hold manifest.json")
@@ -128,7 +130,7 @@ def test_ranks_start_under_the_deepspeed_launcher_and_their_exit_code_comes_back
 ) -> None:
     """A stage named in a module of the test's own is started as two ranks that meet, write, and leave with 3."""
     (tmp_path / "meet.py").write_text(MEET + "sys.exit(3)\n")
-    monkeypatch.setattr("launch.job.MODULE", "meet")
+    monkeypatch.setattr("launch.start.MODULE", "meet")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     assert start("pretrain", [str(tmp_path)], Job(processes=2, max_restarts=0)) == 3
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["2 3.0", "2 3.0"]
@@ -162,8 +164,8 @@ def test_a_terminated_launcher_takes_its_ranks_with_it(tmp_path: Path, number: s
         "time.sleep(120)\n"
     )
     code = (
-        "import launch.job as job; job.MODULE = 'wait'; "
-        f"raise SystemExit(job.start('graph', [{str(tmp_path)!r}], job.Job(processes=2)))"
+        "import launch.start as start; start.MODULE = 'wait'; "
+        f"raise SystemExit(start.start('graph', [{str(tmp_path)!r}], start.Job(processes=2)))"
     )
     paths = f"{tmp_path}{os.pathsep}{ROOT}"
     with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}) as parent:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.roster import FOLDER, Entry, Roster, opened
+from launch.ranks.roster import FOLDER, Entry, Roster, opened
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def test_a_roster_is_abandoned_when_its_command_is_gone_even_if_it_was_killed() 
     with opened() as roster:
         assert not roster.abandoned()
     assert roster.abandoned()
-    code = "import launch.roster as r, sys\nwith r.opened() as o:\n print(o.folder, flush=True)\n sys.stdin.read()"
+    code = (
+        "import launch.ranks.roster as r, sys\nwith r.opened() as o:\n print(o.folder, flush=True)\n sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:

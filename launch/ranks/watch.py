@@ -20,7 +20,7 @@ from datetime import timedelta
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from launch.roster import Roster
+from launch.ranks.roster import Roster
 
 GRACE = 3.0
 """Seconds that the main thread gets to end by itself, once it is known that all must end."""

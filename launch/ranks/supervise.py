@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from launch.preemption import ASKING, Requests
-from launch.roster import Roster
+from launch.ranks.roster import Roster
 
 FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a run from outside: a scheduler, Ctrl-C, a closed terminal."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from launch.preemption import listening
-from launch.roster import opened
-from launch.supervise import End, Ranks
+from launch.ranks.roster import opened
+from launch.ranks.supervise import End, Ranks
 
 NOTED = """
 import json, os, sys

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from launch import watch
+from launch.ranks import watch
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Record, Tracking, mark, run

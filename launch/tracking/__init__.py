@@ -1,0 +1,19 @@
+"""Tracking: every stage is one MLflow run in one experiment, on a sqlite store under the run root.
+
+    make ui        # or: mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1
+
+The only room that talks to a store (`finetune.served` makes models for it). Only global rank 0 writes; every other rank
+gets a record that does nothing.
+"""
+
+import os
+
+for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ.setdefault(_switch, "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from launch.tracking.lifetime import mark, run  # noqa: E402  # the switches are read when mlflow is imported
+from launch.tracking.record import Record  # noqa: E402
+from launch.tracking.settings import Tracking  # noqa: E402
+
+__all__ = ["Record", "Tracking", "mark", "run"]
