@@ -15,6 +15,7 @@ from typing import Any
 from launch import stage, start
 from launch.place import launched
 from launch.preemption import Stopped, listening
+from launch.progress import keep_log, speak_any_encoding
 from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.refusal import Refusal
@@ -24,6 +25,7 @@ from launch.settings import load
 def main(arguments: Sequence[str]) -> int:
     """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused, 1 when a process it shared
     its work with died, 75 when it stopped as it was asked to and goes on when started again, 130 when interrupted."""
+    speak_any_encoding()
     arguments = [word for word in arguments if not word.startswith("--local_rank")]  # deepspeed's, if it stands by hand
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -97,6 +99,7 @@ def _run_stage(chosen: stage.Stage, arguments: Sequence[str]) -> int:
     if chosen.distributed and config.job.processes > 1 and not launched():
         chosen.check(config)
         return start.start(chosen.name, arguments, config.job)
+    keep_log(config.job.logs if chosen.distributed else None)
     run(config)
     return 0
 

@@ -1,5 +1,7 @@
 """Job: how many processes work on a stage, and how often they are started again."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from launch.settings import Settings
@@ -15,4 +17,7 @@ class Job(Settings):
     )
     lost_after: float = Field(
         15.0, gt=0, description="seconds without a sign of life after which a process counts as lost, and all end"
+    )
+    logs: Path | None = Field(
+        None, description="folder where every process writes what it says, a file each; none: only rank 0 speaks"
     )
