@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from launch.place import launched, read_place
+from launch.place import launched, take_place
 from launch.ranks.watch import Watch
 from launch.refusal import Refusal
 
@@ -35,13 +35,13 @@ class World:
 
     @classmethod
     def from_environment(cls, seed: int, lost_after: float = 15.0) -> "World":
-        """The world a launcher describes in RANK, WORLD_SIZE and LOCAL_RANK (none of them: one process).
+        """The world as the launcher that started this process describes it (none: one process).
 
         Joins the process group (nccl on CUDA, gloo elsewhere) and seeds python, numpy and torch with the same seed
         on every rank. A rank that gives no sign of life for `lost_after` seconds ends all. Raises Refusal when the
         variables contradict each other.
         """
-        rank, size, local_rank = read_place()
+        rank, size, local_rank = take_place()
         check_devices(local_rank + 1)
         device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
         if device.type == "cuda":

@@ -51,7 +51,7 @@ class KubernetesSettings(Settings):
     """A Kubernetes job: `job.hosts` pods with `job.processes` processes each."""
 
     kind: Literal["job", "jobset"] = Field(
-        "job", description="job (batch/v1, Indexed) or jobset (needs its controller)"
+        "job", description="job (batch/v1) or jobset (needs its controller)"
     )
     name: str = Field("", description="what the job is called; empty: soundsight-STAGE")
     namespace: str = Field("", description="namespace to run in; empty: kubectl's current one")
