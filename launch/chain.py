@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from launch.progress import say
+from launch.tracking.redact import redacted
 
 PATIENCE = 60.0
 """Seconds that a stage gets to write down where it is, once the command that started it is to end."""
@@ -36,7 +37,7 @@ def run(stage: str, arguments: Sequence[str], holds: Sequence[int] = ()) -> floa
     for a stage that was asked to stop or was killed. Whatever ends this process asks the stage to stop, and waits.
     `holds`: descriptors, as of a lock, that the stage keeps as long as it lives.
     """
-    say(f"\n$ python -m launch {shlex.join([stage, *arguments])}")
+    say(redacted(f"\n$ python -m launch {shlex.join([stage, *arguments])}"))
     start = time.monotonic()
     with subprocess.Popen([sys.executable, "-m", "launch", stage, *arguments], pass_fds=holds) as process:
         try:

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BeforeValidator
 
 from launch.refusal import Refusal
+from launch.tracking.redact import MARK, redacted_address
 
 SCHEMES = ("https", "http", "s3", "gs", "file")
 REWRITE = "GOPEN_REWRITE"
@@ -61,14 +62,11 @@ def redacted(text: str) -> str:
     """A URL without what may be secret in it: anything before an `@`, and all from the first `?` or `#`.
 
     >>> redacted("https://name:word@host/set?signature=abc")
-    'https://…@host/set?…'
+    'https://***@host/set?***'
     """
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        return f"{text.partition(':')[0]}:…" if _SCHEME.match(text) else text
-    before, at, rest = rest.rpartition("@")
-    rest = re.sub(r"([?#]).*", r"\1…", rest, flags=re.DOTALL)
-    return f"{scheme}://{'…@' if before or at else ''}{rest}"
+    if "://" not in text and (scheme := _SCHEME.match(text)):
+        return f"{scheme[1]}:{MARK}"
+    return redacted_address(text)
 
 
 def check_environment() -> None:
