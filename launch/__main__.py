@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import stage, start
-from launch.place import launched
+from launch.place import launched, take_place
 from launch.preemption import Stopped, listening
 from launch.progress import keep_log, speak_any_encoding
 from launch.ranks import watch
@@ -87,6 +87,9 @@ def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     chosen = stage.find(name)
+    _, ranks, _ = take_place()
+    if ranks > 1 and not chosen.distributed:
+        raise Refusal(f"The stage '{name}' must be one process, but {ranks} of it were started: start one.")
     with listening() if chosen.stops else contextlib.nullcontext():  # it may be asked before its first step
         return _run_stage(chosen, arguments)
 

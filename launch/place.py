@@ -10,7 +10,6 @@ tasks can be its nodes. A step of one task, and a shell inside a job, are a worl
 
 import os
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launch.refusal import Refusal
@@ -118,8 +117,8 @@ def _check_nodes(source: Source, place: tuple[int, int, int], tasks: int) -> Non
     per_task = size // tasks
     apart = groups == tasks if groups is not None else size % tasks == 0 and rank // max(1, per_task) == task
     if not themselves and not apart:
-        variables: Mapping[str, str] = source.found() | SLURM.found()
-        variables |= {name: os.environ[name] for name in GROUPS if name in os.environ}
+        counts = {name: os.environ[name] for name in GROUPS if name in os.environ}
+        variables = source.found() | SLURM.found() | counts
         raise Refusal(
             "The ranks of a Slurm step must be srun's tasks, or those of a launcher that srun starts once on each "
             f"node, but the environment holds {variables}: unset {source.rank} and {source.size}, or start one "

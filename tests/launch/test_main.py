@@ -189,3 +189,13 @@ def _wait_for_ranks(folder: Path) -> list[int]:
 def _alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_stage_that_is_one_process_is_refused_as_several_ranks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["pack"]) == 2
+    said = capsys.readouterr().err
+    assert said == "Refused on rank 1: The stage 'pack' must be one process, but 2 of it were started: start one.\n"
