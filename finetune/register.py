@@ -52,4 +52,4 @@ def main(config: Config) -> None:
         version = record.register(model, config.name, config.alias, {"weights": digest})
     which = f"@{config.alias}" if config.alias else f"/{version}"
     say(f"Registered the parser in '{config.parser}' as version {version} of '{config.name}'.")
-    say(f"Its address is models:/{config.name}{which}, in the store {config.tracking.uri}.")
+    say(f"Its address is models:/{config.name}{which}, in the store {config.tracking.store}.")

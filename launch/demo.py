@@ -79,7 +79,8 @@ def main(config: Config) -> None:
     tables = find_tables()
     say(f"Tables: {f'the real LLP tables in {tables}' if tables else 'planted ones, with the statistics of LLP'}.")
     for stage, arguments in chain(size, out, tables, processes):
-        run(stage, [*arguments, "--tracking.root", str(config.tracking.root), "--replace", "True"])
+        where = words(**{"tracking.root": config.tracking.root, "tracking.uri": config.tracking.uri})
+        run(stage, [*arguments, *where, "--replace", "True"])
     show(out, config.size, bool(tables))
     say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes.")
     say(f"The runs are in MLflow: `make ui RUNS={config.tracking.root}`, then http://127.0.0.1:5000")

@@ -132,5 +132,5 @@ class Work:
 
 def tracking_words(tracked: Tracking) -> list[str]:
     """The settings of a run's children as words of a stage's command line."""
-    given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "experiment", "parent")}
+    given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "uri", "experiment", "parent", "wait")}
     return words(**given)

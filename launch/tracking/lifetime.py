@@ -35,7 +35,7 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
     if tracking.parent:  # also of one that goes on: what it is part of may have begun anew
         client.set_tag(run_id, PARENT, tracking.parent)
     if roster := Roster.of_environment():
-        roster.note_run(tracking.uri, run_id)
+        roster.note_run(tracking.store, run_id)
     status = "FAILED"
     try:
         with _terminated_as_exit(), watch.last_words(lambda *_: client.set_terminated(run_id, "FAILED")):

@@ -1,10 +1,12 @@
 """Where runs are recorded, and how they are part of one another."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from launch.settings import Settings
+from launch.tracking import address
 
 PARENT = "mlflow.parentRunId"
 """The tag by which MLflow shows a run inside another."""
@@ -13,12 +15,29 @@ PARENT = "mlflow.parentRunId"
 class Tracking(Settings):
     """Where runs are recorded."""
 
-    root: Path = Field(Path("runs"), description="folder of the MLflow store (mlflow.db) and its artifacts")
+    root: Path = Field(Path("runs"), description="run root: the journal, and the store (mlflow.db) with its artifacts")
+    uri: str = Field(
+        "",
+        description="MLflow's store, such as http://HOST:5000; empty: a sqlite store under root. "
+        "MLFLOW_TRACKING_URI is not read",
+    )
     experiment: str = Field("soundsight", description="MLflow experiment that holds the run")
     name: str = Field("", description="what the run is called after its stage, such as a config's name")
     parent: str = Field("", description="id of the MLflow run that this one is part of; empty: it stands alone")
+    wait: float = Field(
+        10.0,
+        ge=0,
+        description="seconds that the end of a stage waits for a store that does not answer; what is left stays in the "
+        "journal",
+    )
+
+    @model_validator(mode="after")
+    def _has_an_address_that_mlflow_takes(self) -> Self:
+        if self.uri:
+            address.check(self.uri, self.root)
+        return self
 
     @property
-    def uri(self) -> str:
+    def store(self) -> str:
         """The address of the store, as mlflow wants it."""
-        return f"sqlite:///{self.root.absolute() / 'mlflow.db'}"
+        return address.absolute(self.uri) if self.uri else f"sqlite:///{self.root.absolute() / 'mlflow.db'}"

@@ -18,7 +18,7 @@ def open_store(tracking: Tracking) -> tuple["MlflowClient", str]:
     tracking.root.mkdir(parents=True, exist_ok=True)
     with (tracking.root / ".store.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # processes that open a fresh sqlite store at once all die: one creates it
-        client = MlflowClient(tracking.uri)
+        client = MlflowClient(tracking.store)
         found = client.get_experiment_by_name(tracking.experiment)
         artifacts = (tracking.root.absolute() / "artifacts").as_uri()
         return client, found.experiment_id if found else client.create_experiment(tracking.experiment, artifacts)

@@ -74,7 +74,7 @@ class Corpus:
 
     def runs(self) -> tuple[MlflowClient, list[Run]]:
         """The MLflow client and the runs of this corpus's stages, newest first."""
-        client = MlflowClient(self.tracking.uri)
+        client = MlflowClient(self.tracking.store)
         experiment = client.get_experiment_by_name(self.tracking.experiment)
         assert experiment is not None
         return client, list(client.search_runs([experiment.experiment_id]))

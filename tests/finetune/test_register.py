@@ -66,7 +66,7 @@ def address(corpus: Any) -> Iterator[str]:
         "1",
     ]
     model = ["-m", f"models:/{corpus.work.name}@champion", "--host", "127.0.0.1", "--port", str(port)]
-    told = {"MLFLOW_TRACKING_URI": corpus.tracking.uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    told = {"MLFLOW_TRACKING_URI": corpus.tracking.store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with (corpus.work / "server.log").open("w") as log:
         server = subprocess.Popen(
@@ -140,7 +140,7 @@ def test_a_registered_parser_loads_without_pickles_by_its_name_and_alias(
     parser = Parser.from_pretrained(corpus.untrained())
     register.main(config(corpus))
     register.main(config(corpus, alias="other"))
-    client = MlflowClient(corpus.tracking.uri)
+    client = MlflowClient(corpus.tracking.store)
     first, second = (client.get_model_version_by_alias(corpus.work.name, alias) for alias in ("champion", "other"))
     assert (int(first.version), int(second.version)) == (1, 2)
     assert first.tags["weights"] == sha256_file(corpus.work / "untrained/parser.safetensors")
@@ -216,5 +216,5 @@ def test_what_cannot_be_registered_is_refused_and_leaves_no_version(corpus: Any)
     for values, words in (({"alias": "v1"}, "reserves"), ({"alias": "a b"}, "pattern"), ({"name": "a/b"}, "pattern")):
         with pytest.raises(Refusal, match=words):
             config(corpus, **values)
-    client = MlflowClient(corpus.tracking.uri)
+    client = MlflowClient(corpus.tracking.store)
     assert not client.search_model_versions(f"name='{corpus.work.name}'")

@@ -65,7 +65,7 @@ def test_embeddings_are_of_that_encoder_and_of_the_raw_videos(config: reproduce.
 
 
 def test_every_stage_on_the_way_is_a_finished_run_inside_the_one_of_the_tables(config: reproduce.Config) -> None:
-    client = MlflowClient(config.tracking.uri)
+    client = MlflowClient(config.tracking.store)
     experiment = client.get_experiment_by_name("soundsight")
     assert experiment
     runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}

@@ -101,7 +101,7 @@ def test_the_run_keeps_the_report_and_the_limits_are_those_asked_for(
     tracking = Tracking(root=tmp_path / "runs")
     folder = build(shard_set(scenes(12)), tracking=tracking, choice=ThresholdSettings(pi0=0.035, largest=0.2))
     assert json.loads((folder / "report.json").read_text())["limits"]["pi0"] == 0.035
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     experiment = client.get_experiment_by_name("soundsight")
     (run,) = client.search_runs([experiment.experiment_id])
     kept = {each.path for each in client.list_artifacts(run.info.run_id)}

@@ -120,7 +120,7 @@ def wait(condition) -> bool:  # type: ignore[no-untyped-def]
 
 def _statuses(tracking: Tracking) -> list[str]:
     """Of all MLflow runs: a run that was killed goes on in its own."""
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment is not None, "the run that was never killed is in it"
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]

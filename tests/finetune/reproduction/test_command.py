@@ -103,7 +103,7 @@ def test_a_terminated_command_leaves_no_process_and_goes_on_when_started_again(
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
     assert lines(config) == []
-    client = MlflowClient(config.tracking.uri)
+    client = MlflowClient(config.tracking.store)
     assert {run.info.status for run in corpus.runs()[1]} == {"KILLED"}, "the stage ended too, and said so"
     reproduce.main(config)
     assert "Going on after step" in capsys.readouterr().out

@@ -32,7 +32,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
 
 
 def last_run(tracking: Tracking) -> Run:
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
@@ -46,7 +46,7 @@ def test_settings_metrics_tags_and_artifacts_are_in_the_run(tracking: Tracking, 
         record.tags({"manifest": "abc"})
         record.artifact(tmp_path / "scores.json")
         record.text("notes.txt", "hello")
-    found, client = last_run(tracking), MlflowClient(tracking.uri)
+    found, client = last_run(tracking), MlflowClient(tracking.store)
     assert found.info.status == "FINISHED"
     assert found.data.params == {"inner.width": "3", "name": "x"}
     assert found.data.tags["manifest"] == "abc"
@@ -105,7 +105,7 @@ def test_a_resumed_run_goes_on_in_the_same_run_and_ends_with_its_own_status(trac
     with contextlib.suppress(ValueError), run(tracking, "pretrain", Config()) as record:
         record.metrics(1, {"loss": 0.5})
         _fail()
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     assert client.get_run(record.run_id).info.status == "FAILED"
     with run(tracking, "pretrain", Config(name="renamed"), resume=record.run_id) as again:
         assert client.get_run(record.run_id).info.status == "RUNNING"
@@ -124,7 +124,7 @@ def test_a_run_that_is_part_of_another_is_found_by_it_also_when_it_goes_on(track
             pass
         with run(tracking.model_copy(update={"parent": second.run_id}), "finetune", Config(), resume=record.run_id):
             pass
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     experiment = client.get_run(record.run_id).info.experiment_id
     for parent, parts in ((first, []), (second, [record.run_id])):
         found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
@@ -140,7 +140,7 @@ def test_a_run_that_the_store_lost_is_replaced_and_a_sentence_says_so(
     if deleted:
         with run(tracking, "pretrain", Config()) as record:
             lost = record.run_id
-        MlflowClient(tracking.uri).delete_run(lost)
+        MlflowClient(tracking.store).delete_run(lost)
     with run(tracking, "pretrain", Config(), resume=lost) as record:
         assert record.run_id != lost
     assert f"The MLflow run {lost} is not in '{tracking.root}' any more" in capsys.readouterr().out
@@ -158,9 +158,9 @@ def test_a_run_that_nobody_could_end_is_marked_and_one_that_ended_stays_what_it_
     tracking: Tracking, status: str
 ) -> None:
     with run(tracking, "pretrain", Config()) as record:
-        mark(tracking.uri, record.run_id, status)
+        mark(tracking.store, record.run_id, status)
         assert last_run(tracking).info.status == status
-    mark(tracking.uri, record.run_id, status)
+    mark(tracking.store, record.run_id, status)
     assert last_run(tracking).info.status == "FINISHED"
 
 
@@ -183,7 +183,7 @@ def test_a_registered_model_gets_versions_and_its_alias_moves_to_the_newest(trac
             versions.append(record.register(tmp_path / "model", "parsers", alias, {"weights": "abc"}))
         with pytest.raises(Refusal, match=r"MLflow takes, but 'parsers' with alias 'v1' is not .*reserved"):
             record.register(tmp_path / "model", "parsers", "v1", {})
-    client = MlflowClient(tracking.uri)
+    client = MlflowClient(tracking.store)
     assert versions == ["1", "2", "3"]
     newest = client.get_model_version_by_alias("parsers", "champion")
     assert (str(newest.version), newest.tags["weights"], newest.run_id) == ("3", "abc", record.run_id)
