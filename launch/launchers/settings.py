@@ -20,11 +20,11 @@ class SlurmSettings(Settings):
     account: str = Field("", description="account to charge; empty: your default one")
     qos: str = Field("", description="quality of service; empty: your default one")
     time: str = Field("", description="time limit in Slurm's words, such as 12:00:00 or 2-00; empty: the partition's")
-    gpus: int = Field(1, ge=0, description="GPUs for each process; 0 runs on CPUs")
+    gpus: int = Field(1, ge=0, le=1, description="GPUs for each process; 0 runs on CPUs")
     cpus: int = Field(0, ge=0, description="CPU cores for each process; 0 leaves it to the cluster")
     memory: str = Field("", description="memory of each node, such as 200G; empty: the partition's default")
     notice: int = Field(120, ge=10, description="seconds before the time limit at which a checkpoint is written")
-    requeues: int = Field(100, ge=0, description="times that a job which was asked to stop is queued again to go on")
+    requeues: int = Field(100, ge=0, description="times that a job is queued again to go on after it was asked to stop")
     logs: Path = Field(Path("logs"), description="folder on the shared disk for the job's output, a file a job")
     setup: str = Field("", description="shell commands that come first, such as 'module load cuda/12.8'")
     options: tuple[str, ...] = Field(
@@ -50,13 +50,11 @@ class SlurmSettings(Settings):
 class KubernetesSettings(Settings):
     """A Kubernetes job: `job.hosts` pods with `job.processes` processes each."""
 
-    kind: Literal["job", "jobset"] = Field(
-        "job", description="job (batch/v1) or jobset (needs its controller)"
-    )
+    kind: Literal["job", "jobset"] = Field("job", description="job (batch/v1) or jobset (needs its controller)")
     name: str = Field("", description="what the job is called; empty: soundsight-STAGE")
     namespace: str = Field("", description="namespace to run in; empty: kubectl's current one")
     image: str = Field("soundsight:0.1.0", description="image built from the Dockerfile, with a tag or a digest")
-    gpus: int = Field(1, ge=0, description="GPUs (nvidia.com/gpu) for each process; 0 runs on CPUs")
+    gpus: int = Field(1, ge=0, le=1, description="GPUs (nvidia.com/gpu) for each process; 0 runs on CPUs")
     cpus: int = Field(8, ge=1, description="CPU cores of each pod")
     memory: str = Field("64Gi", description="memory of each pod, shared memory included")
     shared_memory: str = Field("8Gi", description="size of /dev/shm, through which processes exchange tensors")
