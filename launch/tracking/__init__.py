@@ -11,9 +11,12 @@ import os
 for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ.setdefault(_switch, "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+for _limit, _value in (("TIMEOUT", "10"), ("MAX_RETRIES", "0")):  # seconds; the writer tries again by itself
+    os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{_limit}", _value)
 
+from launch.tracking.begin import prepare  # noqa: E402
 from launch.tracking.lifetime import mark, run  # noqa: E402  # the switches are read when mlflow is imported
 from launch.tracking.record import Record  # noqa: E402
 from launch.tracking.settings import Tracking  # noqa: E402
 
-__all__ = ["Record", "Tracking", "mark", "run"]
+__all__ = ["Record", "Tracking", "mark", "prepare", "run"]

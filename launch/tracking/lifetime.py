@@ -1,21 +1,27 @@
 """The life of a run, from its first line to a truthful status, whatever ends it."""
 
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from launch.progress import say
 from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.settings import Settings
+from launch.tracking.begin import begun
+from launch.tracking.journal import Journal
 from launch.tracking.record import Record
-from launch.tracking.settings import PARENT, Tracking
-from launch.tracking.store import open_store
+from launch.tracking.redact import redacted_address
+from launch.tracking.replay import replay
+from launch.tracking.settings import Tracking
+from launch.tracking.store import Unreachable, answered, connect, find
+from launch.tracking.writer import Writer
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+LAST = 2.0
+"""Seconds that a process which ends without unwinding waits for the store."""
 
 
 @contextlib.contextmanager
@@ -24,72 +30,78 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
 
     FINISHED at a clean end, FAILED on an exception, KILLED on an interrupt, SIGTERM, SIGHUP or an asked-for exit.
     `resume` is the id of a run to go on with, in which these settings were logged before; where the store does not
-    have it, a new one begins, and a sentence says so.
+    have it, a new one begins, and a sentence says so. A store that does not answer stops nothing: the run is kept in
+    the journal under the root, and sent when it answers, or by `python -m launch sync`.
     """
     if not leads:
         yield Record(None)
         return
-    client, experiment = open_store(tracking)
-    goes_on = _goes_on(client, resume, tracking)
-    run_id = resume if goes_on else _create(client, experiment, tracking, stage)
-    if tracking.parent:  # also of one that goes on: what it is part of may have begun anew
-        client.set_tag(run_id, PARENT, tracking.parent)
+    writer = begun(tracking, stage, resume)
+    run_id = writer.journal.run_id
     if roster := Roster.of_environment():
-        roster.note_run(tracking.store, run_id)
+        roster.note_run(tracking.place, run_id)
     status = "FAILED"
     try:
-        with _terminated_as_exit(), watch.last_words(lambda *_: client.set_terminated(run_id, "FAILED")):
-            record = Record(client, run_id)
-            _log_settings(record, client, settings, goes_on)
+        with _terminated_as_exit(), watch.last_words(lambda *_: _fail_at_once(writer, tracking)):
+            record = Record(writer, run_id, tracking.store, tracking.wait)
+            _log_settings(record, settings)
             yield record
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        client.set_terminated(run_id, status)
+        _end(writer, tracking, status)
 
 
-def mark(uri: str, run_id: str, status: str) -> None:
-    """Ends a run with a status where nobody else could, since its process was killed; others stay as they are."""
-    from mlflow import MlflowClient
+def mark(place: str, run_id: str, status: str) -> None:
+    """Ends a run with a status where nobody else could, since its process was killed; others stay as they are.
 
-    client = MlflowClient(uri)
-    if client.get_run(run_id).info.status == "RUNNING":
-        client.set_terminated(run_id, status)
-
-
-def _create(client: "MlflowClient", experiment: str, tracking: Tracking, stage: str) -> str:
-    created = client.create_run(experiment, run_name=f"{stage} {tracking.name}".strip(), tags={"stage": stage})
-    return created.info.run_id
-
-
-def _goes_on(client: "MlflowClient", run_id: str, tracking: Tracking) -> bool:
-    """Whether the store has a run of this id; then it is running again."""
-    from mlflow.exceptions import MlflowException
-
-    if not run_id:
-        return False
-    try:
-        there = client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
-        there = False
-    if there:
-        client.update_run(run_id, "RUNNING")
-    else:
-        say(f"The MLflow run {run_id} is not in '{tracking.root}' any more: a new one goes on in its place.")
-    return there
+    `place`: where the run is, as its `Tracking.place` says.
+    """
+    root, store = json.loads(place)
+    replay(Path(root), store, run_id, status)
+    with contextlib.suppress(Unreachable), answered():  # its journal keeps the status
+        client = connect(store)
+        found = find(client, run_id)
+        if found and found.info.status == "RUNNING":
+            client.set_terminated(found.info.run_id, status)
 
 
-def _log_settings(record: Record, client: "MlflowClient", settings: Settings, goes_on: bool) -> None:
+def _end(writer: Writer, tracking: Tracking, status: str) -> None:
+    """Writes the status, and waits for the store; says what it does not have then."""
+    journal = writer.journal
+    if not journal.empty and tracking.wait:
+        writer.drain(tracking.wait)  # what the store refuses is known only then
+    if journal.dropped:
+        writer.put({"do": "tags", "values": {"dropped": str(journal.dropped)}}, always=True)
+        say(f"{journal.dropped:,} points and files of this run were dropped; its tag 'dropped' says so.")
+    complete = writer.end(status, tracking.wait)
+    writer.close()
+    if not complete:
+        _say_what_is_left(journal, tracking)
+    journal.close(delete=complete)
+
+
+def _fail_at_once(writer: Writer, tracking: Tracking) -> None:
+    writer.end("FAILED", min(LAST, tracking.wait))
+
+
+def _say_what_is_left(journal: Journal, tracking: Tracking) -> None:
+    lost = journal.unwritten
+    kept = journal.left - lost
+    say(
+        f"The store {redacted_address(tracking.store)} lacks {kept:,} operations of this run, which are kept in "
+        f"'{journal.path}': `python -m launch sync --root {tracking.root}` sends them, and so does the next stage."
+    )
+    if lost:
+        say(f"{lost:,} operations are lost: neither the store nor the disk of '{journal.path}' took them.")
+
+
+def _log_settings(record: Record, settings: Settings) -> None:
     record.text("settings.json", settings.model_dump_json(indent=2))
     record.tags({"command": " ".join(sys.argv)})
-    if goes_on:  # parameters cannot change, and those that may, such as the number of processes, are in settings.json
-        return
-    from mlflow.entities import Param
-
-    flat = _flatten(settings.model_dump(mode="json"))
-    client.log_batch(record.run_id, params=[Param(name, str(value)[:6000]) for name, value in flat.items()])
+    record.parameters(_flatten(settings.model_dump(mode="json")))
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

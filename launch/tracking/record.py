@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING
 
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.tracking.store import Unreachable, answered, connect
+from launch.tracking.writer import Writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
 
 class Record:
-    """One run being written. Without a client (a rank that does not lead) every method does nothing."""
+    """One run being written. Without a writer (a rank that does not lead) every method does nothing.
 
-    def __init__(self, client: "MlflowClient | None", run_id: str = "") -> None:
-        self._client, self.run_id = client, run_id
+    Nothing here waits for the store, but `register`: all else is in the journal when it returns, and sent by a thread.
+    """
+
+    def __init__(self, writer: Writer | None, run_id: str = "", store: str = "", wait: float = 10.0) -> None:
+        self._writer, self._store, self._wait = writer, store, wait
+        self.run_id = run_id
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one point to each named curve."""
-        if self._client:
-            from mlflow.entities import Metric
-
-            now = time.time_ns() // 1_000_000
-            points = [Metric(name, float(value), now, step) for name, value in values.items()]
-            self._client.log_batch(self.run_id, metrics=points)
+        """Adds one point to each named curve; one that the run has at this step already stays as it is."""
+        if self._writer and values:
+            numbers = {name: float(value) for name, value in values.items()}
+            self._writer.put({"do": "metrics", "time": _now(), "step": step, "values": numbers})
 
     def artifact(self, path: Path) -> None:
         """Copies a file, or a folder under its own name, into the run."""
-        if self._client and path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), path.name)
-        elif self._client:
-            self._client.log_artifact(self.run_id, str(path))
+        if self._writer:
+            self._writer.put({"do": "artifact", "path": str(self._writer.journal.keep(path))})
 
     def text(self, name: str, content: str) -> None:
         """Writes a small text file (name with its suffix) into the run."""
-        if self._client:
-            self._client.log_text(self.run_id, content, name)
+        if self._writer:
+            self._writer.put({"do": "text", "name": name, "content": content})
 
     def skipped(self, step: int, faults: Collection[str]) -> None:
         """Counts the videos that were skipped so far, and lists and says why: one sentence a video."""
@@ -50,39 +50,68 @@ class Record:
 
     def figure(self, name: str, figure: "Figure") -> None:
         """Writes a matplotlib figure (name with its suffix) into the run."""
-        if self._client:
-            self._client.log_figure(self.run_id, figure, name)
+        if self._writer:
+            try:
+                path = self._writer.journal.room(name)
+                figure.savefig(path)
+            except OSError as error:
+                say(f"The figure {name} could not be kept for the run ({error.strerror or error}): it is left out.")
+                self._writer.journal.dropped += 1
+            else:
+                self._writer.put({"do": "artifact", "path": str(path)})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Sets tags: short facts to find the run by, such as the digests of what it read."""
+        if self._writer and values:
+            self._writer.put({"do": "tags", "values": dict(values)})
+
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Logs settings; one that the run has with another value becomes a tag that tells both."""
+        if self._writer:
+            self._writer.put({"do": "params", "values": {name: str(value) for name, value in values.items()}})
+
+    def dataset(self, name: str, digest: str, source: str, context: str = "") -> None:
+        """Lists a dataset among what the run read: a digest of at most 36 characters, a source as a JSON text."""
+        if self._writer:
+            told = {"name": name, "digest": digest, "source": source, "context": context}
+            self._writer.put({"do": "dataset", **told})
 
     def register(self, model: Path, name: str, alias: str, tags: Mapping[str, str]) -> str:
         """Copies a model's folder into the run and makes it the newest version of the registered model; its number.
 
         An alias that is not "" points to it from now on, and to no version before. Raises Refusal for a name or an
-        alias that MLflow does not take.
+        alias that MLflow does not take, and where the store does not answer.
         """
-        if not self._client:
+        if not self._writer:
             return ""
-        from mlflow.exceptions import MlflowException
-
         self.artifact(model)
-        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{model.name}"
         try:
-            try:
-                self._client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            version = self._client.create_model_version(name, source, self.run_id, dict(tags)).version
-            if alias:
-                self._client.set_registered_model_alias(name, alias, version)
-        except MlflowException as error:
+            if not self._writer.drain(self._wait):
+                raise Unreachable("the model is not there yet")
+            with answered() as answer:
+                return self._new_version(model.name, name, alias, tags)
+        except Unreachable as error:
             raise Refusal(
-                f"A model must be registered under a name and an alias that MLflow takes, but '{name}' with alias "
-                f"'{alias}' is not ({error.message.rstrip('.')}): give another --name or --alias."
+                f"A model must be registered in a store that answers, but {self._store} does not ({error}): start the "
+                "same command again when it does."
             ) from None
+        raise Refusal(
+            f"A model must be registered under a name and an alias that MLflow takes, but '{name}' with alias "
+            f"'{alias}' is not ({answer.refusal}): give another --name or --alias."
+        )
+
+    def _new_version(self, folder: str, name: str, alias: str, tags: Mapping[str, str]) -> str:
+        assert self._writer is not None, "it leads"
+        client, run_id = connect(self._store), self._writer.journal.target
+        source = f"{client.get_run(run_id).info.artifact_uri}/{folder}"
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        version = client.create_model_version(name, source, run_id, dict(tags)).version
+        if alias:
+            client.set_registered_model_alias(name, alias, version)
         return str(version)
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Sets tags: short facts to find the run by, such as the digests of what it read."""
-        if self._client:
-            for name, value in values.items():
-                self._client.set_tag(self.run_id, name, value)
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

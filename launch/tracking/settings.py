@@ -1,5 +1,6 @@
 """Where runs are recorded, and how they are part of one another."""
 
+import json
 from pathlib import Path
 from typing import Self
 
@@ -41,3 +42,8 @@ class Tracking(Settings):
     def store(self) -> str:
         """The address of the store, as mlflow wants it."""
         return address.absolute(self.uri) if self.uri else f"sqlite:///{self.root.absolute() / 'mlflow.db'}"
+
+    @property
+    def place(self) -> str:
+        """The root and the store in one word, by which another process can end a run."""
+        return json.dumps([str(self.root.absolute()), self.store])

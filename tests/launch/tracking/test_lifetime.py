@@ -143,7 +143,7 @@ def test_a_run_that_the_store_lost_is_replaced_and_a_sentence_says_so(
         MlflowClient(tracking.store).delete_run(lost)
     with run(tracking, "pretrain", Config(), resume=lost) as record:
         assert record.run_id != lost
-    assert f"The MLflow run {lost} is not in '{tracking.root}' any more" in capsys.readouterr().out
+    assert f"The MLflow run {lost} is not in the store {tracking.store} any more" in capsys.readouterr().out
 
 
 def test_a_run_whose_process_ends_without_unwinding_is_told_as_failed(tracking: Tracking) -> None:
@@ -158,9 +158,9 @@ def test_a_run_that_nobody_could_end_is_marked_and_one_that_ended_stays_what_it_
     tracking: Tracking, status: str
 ) -> None:
     with run(tracking, "pretrain", Config()) as record:
-        mark(tracking.store, record.run_id, status)
+        mark(tracking.place, record.run_id, status)
         assert last_run(tracking).info.status == status
-    mark(tracking.store, record.run_id, status)
+    mark(tracking.place, record.run_id, status)
     assert last_run(tracking).info.status == "FINISHED"
 
 

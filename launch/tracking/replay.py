@@ -1,0 +1,80 @@
+"""Replay: what earlier processes left in the journals of a run root is sent, and runs whose process is gone are ended.
+
+A process that was killed could not say how its run ended. It held the run's journal locked; one that nobody holds, and
+that does not say how the run ended, is of such a process on this machine, and its run failed.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.tracking.delivery import Delivery
+from launch.tracking.journal import Busy, Journal, journals
+from launch.tracking.store import Unreachable, connect
+
+
+@dataclass
+class Replayed:
+    """What became of the journals of a root."""
+
+    runs: int = 0
+    """How many are wholly in their store now."""
+    operations: int = 0
+    """How many operations they held that were not there before."""
+    left: int = 0
+    """How many operations are still not there."""
+    reason: str = ""
+    """Why, for the first of them."""
+    refused: tuple[str, ...] = ()
+    """What the stores would not take."""
+
+
+def replay(
+    root: Path, store: str, only: str = "", status: str = "FAILED", seconds: float = 10.0, others: bool = False
+) -> Replayed:
+    """Sends what is left under a root for one store, and ends runs whose process is gone with a status.
+
+    `only`: of one run. After so many seconds no more is sent. `others`: also of processes on other machines, whose
+    death cannot be seen from here.
+    """
+    found, end = Replayed(), time.monotonic() + seconds
+    for run_id in [each for each in journals(root) if only in ("", each)]:
+        try:
+            journal = Journal(root, run_id)
+        except (Busy, OSError):
+            continue
+        seen = others or journal.ended or journal.host in ("", socket.gethostname())
+        if journal.store not in ("", store) or not seen:
+            journal.close(delete=False)
+            continue
+        _bury(journal, status)
+        _send(journal, root, store, found, lambda: time.monotonic() > end)
+        journal.close(delete=journal.empty)
+    return found
+
+
+def _bury(journal: Journal, status: str) -> None:
+    if not journal.ended:
+        now = time.time_ns() // 1_000_000
+        journal.append({"do": "end", "status": status, "time": now, "unless_ended": True}, always=True)
+
+
+def _send(journal: Journal, root: Path, store: str, found: Replayed, late: Callable[[], bool]) -> None:
+    before = journal.left
+    try:
+        delivery = Delivery(connect(store), journal, root, live=False)
+        while not journal.empty and not late():
+            done, operations = 0, journal.head()
+            try:
+                for count in delivery.perform(operations):
+                    done = count
+            finally:
+                journal.done(done)
+        found.refused += tuple(delivery.refused)
+    except Unreachable as error:
+        found.reason = found.reason or str(error)
+    found.runs += journal.empty
+    found.operations += before - journal.left
+    found.left += journal.left
