@@ -54,6 +54,7 @@ _LIST = (
     Stage("predict", "finetune.predict", "parser, shards or feature files → parses: JSON, label files, timelines"),
     Stage("register", "finetune.register", "parser → a model in MLflow's registry, to be served over HTTP"),
     Stage("reproduce", "finetune.reproduce", "shards, LLP tables → the paper's tables, every row and seed"),
+    Stage("sync", "launch.tracking.sync", "runs that their MLflow store does not have yet → the store"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}

@@ -59,7 +59,7 @@ class Journal:
         _OPEN.add(self._file)
         self._size = 0
         first = self._mend()
-        noted = first | self._noted()
+        noted = first | _noted(self.path)
         self._sent = min(int(noted.get("bytes", 0)), self._size)
         self.target, self.store, self.host = (str(noted.get(name, "")) for name in ("run", "store", "host"))
         """Which run of the store it is, or "" if there is none yet; which store; and where its last process was."""
@@ -227,12 +227,6 @@ class Journal:
         self.ended = bool(lines) and _parsed(lines[-1])["do"] == "end"
         return _parsed(lines[0]) if lines else {}
 
-    def _noted(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self.path.with_suffix(SENT).read_text()))
-        except (OSError, ValueError, TypeError):
-            return {}
-
     def _note(self) -> None:
         """Without it, as on a full disk, more is sent again than needed, and found to be there."""
         if self._closed:
@@ -248,6 +242,16 @@ def journals(root: Path) -> Sequence[str]:
     """The ids of the runs that have a journal under a root, the one that began first before others."""
     found = sorted((root / FOLDER).glob(f"*{LINES}"), key=_birth)
     return [path.name.removesuffix(LINES) for path in found]
+
+
+def stores(root: Path) -> list[str]:
+    """The stores for which there are journals under a root."""
+    found = []
+    for path in (root / FOLDER).glob(f"*{LINES}"):
+        with path.open("rb") as file:
+            first = _parsed(file.readline())
+        found.append(str((first | _noted(path)).get("store", "")))
+    return [each for each in dict.fromkeys(found) if each]
 
 
 def parked(root: Path, run_id: str) -> bool:
@@ -269,6 +273,13 @@ def _open(path: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(file)  # its holder deleted it just now
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.with_suffix(SENT).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _parsed(line: bytes) -> Operation:

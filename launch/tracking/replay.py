@@ -26,31 +26,43 @@ class Replayed:
     left: int = 0
     """How many operations are still not there."""
     reason: str = ""
-    """Why, for the first of them."""
+    """Why."""
     refused: tuple[str, ...] = ()
-    """What the stores would not take."""
+    """What the store would not take."""
+    busy: int = 0
+    """How many are of processes that live."""
+    elsewhere: int = 0
+    """How many are of processes on other machines, which may live."""
 
 
 def replay(
-    root: Path, store: str, only: str = "", status: str = "FAILED", seconds: float = 10.0, others: bool = False
+    root: Path,
+    store: str,
+    only: str = "",
+    status: str = "FAILED",
+    seconds: float = 10.0,
+    others: bool = False,
+    strays: bool = False,
 ) -> Replayed:
     """Sends what is left under a root for one store, and ends runs whose process is gone with a status.
 
-    `only`: of one run. After so many seconds no more is sent. `others`: also of processes on other machines, whose
-    death cannot be seen from here.
+    `only`: of one run. After so many seconds, and once the store does not answer, no more is sent. `others`: also of
+    processes on other machines, whose death cannot be seen from here. `strays`: also runs that were meant for another
+    store, and never reached it.
     """
     found, end = Replayed(), time.monotonic() + seconds
     for run_id in [each for each in journals(root) if only in ("", each)]:
         try:
             journal = Journal(root, run_id)
-        except (Busy, OSError):
+        except Busy:
+            found.busy += 1
             continue
-        seen = others or journal.ended or journal.host in ("", socket.gethostname())
-        if journal.store not in ("", store) or not seen:
-            journal.close(delete=False)
-            continue
-        _bury(journal, status)
-        _send(journal, root, store, found, lambda: time.monotonic() > end)
+        if journal.store in ("", store) or (strays and not journal.target):
+            if others or journal.ended or journal.host in ("", socket.gethostname()):
+                _bury(journal, status)
+                _send(journal, root, store, found, lambda: bool(found.reason) or time.monotonic() > end)
+            else:
+                found.elsewhere += 1
         journal.close(delete=journal.empty)
     return found
 
@@ -61,20 +73,20 @@ def _bury(journal: Journal, status: str) -> None:
         journal.append({"do": "end", "status": status, "time": now, "unless_ended": True}, always=True)
 
 
-def _send(journal: Journal, root: Path, store: str, found: Replayed, late: Callable[[], bool]) -> None:
+def _send(journal: Journal, root: Path, store: str, found: Replayed, enough: Callable[[], bool]) -> None:
     before = journal.left
     try:
-        delivery = Delivery(connect(store), journal, root, live=False)
-        while not journal.empty and not late():
+        delivery = Delivery(connect(store), journal, root, live=False) if not enough() else None
+        while delivery and not journal.empty and not enough():
             done, operations = 0, journal.head()
             try:
                 for count in delivery.perform(operations):
                     done = count
             finally:
                 journal.done(done)
-        found.refused += tuple(delivery.refused)
+        found.refused += tuple(delivery.refused if delivery else ())
     except Unreachable as error:
-        found.reason = found.reason or str(error)
+        found.reason = str(error)
     found.runs += journal.empty
     found.operations += before - journal.left
     found.left += journal.left
