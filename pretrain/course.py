@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from launch.banner import foretold
 from launch.preemption import Stopped
 from launch.progress import track
 from launch.tracking import Record
@@ -43,7 +44,8 @@ class Course:
         """
         self._skipped.tell(start, self._record)
         parts = self._speed.reading(self._batches.from_step(start, stop))
-        for step, batch in track(parts, "Pre-training", stop - start, "steps"):
+        shown = track(parts, "Pre-training", stop - start, "steps")
+        for step, batch in foretold(shown, stop - start, "Pre-training", "steps"):
             if step % self._config.evaluate_every == 0:
                 self.look(step)
             self._skipped.add(batch.faults)

@@ -18,6 +18,7 @@ from launch.preemption import preemption
 from launch.progress import say
 from launch.tracking import Record
 from launch.world import World
+from pretrain import outset
 from pretrain.batches import Batches, read_groups
 from pretrain.checkpoint import Checkpoints
 from pretrain.config import Config
@@ -54,6 +55,7 @@ def main(config: Config) -> None:
     ):
         record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
         start = checkpoints.resume(engine, found)
+        outset.tell(config, batches, steps, start, world)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
         course = Course(config, steps, engine, batches, checkpoints, record)
         course.go(start, stop, asked_to_stop)
