@@ -1,7 +1,9 @@
-"""python -m launch STAGE [FILE.toml …] [--dotted.key value …]
+"""python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on PLACE] [--dry-run]
 
 python -m launch                      # the stages
 python -m launch graph --help         # every setting of one, with meaning, unit and default
+
+--on local (this machine), hostfile (the hosts of --job.hostfile), slurm or kubernetes; --dry-run only prints.
 """
 
 import contextlib
@@ -9,10 +11,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from launch import stage, start
+from launch.job import Job
 from launch.place import launched, take_place
 from launch.preemption import Stopped, listening
 from launch.progress import keep_log, speak_any_encoding
@@ -20,6 +22,7 @@ from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.refusal import Refusal
 from launch.settings import load
+from launch.words import Words
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
-    roster = Roster.of_environment()
+    try:
+        roster = Roster.of_environment()
+    except ChildProcessError as end:
+        return _given_up(end)[0]
     code = _noted(arguments, roster) if roster else _outcome(arguments)[0]
     watch.depart(code)
     return code
@@ -52,7 +58,7 @@ def _noted(arguments: Sequence[str], roster: Roster) -> int:
 def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
     """The exit code and what was said; the other ranks, if there are any, hear of an end that is not theirs."""
     try:
-        return _run(arguments[0], arguments[1:]), ""
+        return _run(Words.of(arguments)), ""
     except Stopped as stopped:
         watch.close()
         return _said("Stopped", stopped.sentence, os.EX_TEMPFAIL)
@@ -85,24 +91,32 @@ def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
     return code, sentence
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
-    chosen = stage.find(name)
+def _run(words: Words) -> int:
+    chosen = stage.find(words.stage)
     _, ranks, _ = take_place()
     if ranks > 1 and not chosen.distributed:
-        raise Refusal(f"The stage '{name}' must be one process, but {ranks} of it were started: start one.")
+        raise Refusal(f"The stage '{words.stage}' must be one process, but {ranks} of it were started: start one.")
+    if words.on != "local" and launched():
+        raise Refusal(
+            f"Processes of a launcher must be the ranks of a stage, but these would start others (--on {words.on}): "
+            "leave the launcher, or --on, out."
+        )
     with listening() if chosen.stops else contextlib.nullcontext():  # it may be asked before its first step
-        return _run_stage(chosen, arguments)
+        return _run_stage(chosen, words)
 
 
-def _run_stage(chosen: stage.Stage, arguments: Sequence[str]) -> int:
+def _run_stage(chosen: stage.Stage, words: Words) -> int:
     config_class, run = chosen.load()
-    count = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
-    files = [Path(word) for word in arguments[:count]]
-    config: Any = load(config_class, files, arguments[count:], f"python -m launch {chosen.name}")
-    if chosen.distributed and config.job.processes > 1 and not launched():
-        chosen.check(config)
-        return start.start(chosen.name, arguments, config.job)
-    keep_log(config.job.logs if chosen.distributed else None)
+    own = "job" in config_class.model_fields
+    words, job = (words, Job()) if own or words.on == "local" else words.without_job()
+    config: Any = load(config_class, words.files, words.options, f"python -m launch {chosen.name}")
+    job = config.job if own else job
+    several = chosen.distributed and job.processes > 1
+    if words.dry_run or words.on != "local" or (several and not launched()):
+        if chosen.distributed and words.on != "kubernetes":  # a pod's disks are not here
+            chosen.check(config)
+        return start.start(chosen.name, words.arguments, job, words.on, words.dry_run)
+    keep_log(job.logs if chosen.distributed else None)
     run(config)
     return 0
 

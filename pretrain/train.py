@@ -36,10 +36,10 @@ def check(config: Config) -> None:
 
 def main(config: Config) -> None:
     """Trains to the last step, or to `stop_after`; every rank of the world runs this."""
-    world = World.from_environment(config.seed, config.job.lost_after)
+    world = World.from_environment(config.seed, config.job.lost_after, config)
     if config.job.threads:
         torch.set_num_threads(config.job.threads)  # one process has no launcher that would set OMP_NUM_THREADS
-    shards, components, groups = _read(config)
+    shards, components, groups = _read(config, world)
     batches = Batches(config.batches, shards, components, groups, config.model.features, world)
     steps = config.steps or config.epochs * batches.order.steps_per_epoch
     engine = Engine(Transformer(config.model, batches.widths()), config.engine, world)
@@ -67,8 +67,10 @@ def main(config: Config) -> None:
     world.close()
 
 
-def _read(config: Config) -> tuple[Shards, Components, Groups | None]:
+def _read(config: Config, world: World | None = None) -> tuple[Shards, Components, Groups | None]:
     shards = Shards.open(config.shards, config.reading, config.batches.window)
+    if world:
+        world.agree({f"shards in '{config.shards}' (manifest)": shards.manifest.digest[:12]})
     components = Components.load(config.components, shards)
     return shards, components, read_groups(config.components, shards, config.batches.per_group)
 

@@ -3,6 +3,9 @@
 The launcher (deepspeed 0.19.8) ends its ranks one after the other with SIGTERM when one fails, leaves them behind when
 it is killed, and reports a launcher that was killed as a success. So the ranks form a session of their own, of which
 nothing is left at the end, and an end counts only as what the ranks themselves have noted in their roster.
+
+Over hosts the session holds the connections alone. Asked to end, the launcher there runs `pkill` for every launcher of
+the same python on every host, whosever it is: so it is never asked but killed, and the far ranks end by their roster.
 """
 
 import math
@@ -17,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from launch.preemption import ASKING, Requests
+from launch.ranks.connections import Connections, how
 from launch.ranks.roster import Roster
 
 FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -47,6 +51,7 @@ class Ranks:
         """Whether anybody wanted the ranks to stop."""
         self._child: subprocess.Popen[bytes] | None = None
         self._roster: Roster | None = None
+        self._connections: Connections | None = None
         self._handlers: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "Ranks":
@@ -62,19 +67,41 @@ class Ranks:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], roster: Roster, count: int) -> End:
-        """Starts `count` ranks by a launcher's command, and returns how they ended; none is left then."""
-        self._roster = roster
+    @property
+    def told(self) -> bool:
+        """Whether they were to end at once."""
+        return self._told
+
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        roster: Roster,
+        count: int,
+        connections: Connections | None = None,
+    ) -> End:
+        """Starts `count` ranks by a launcher's command, and returns how they ended; none is left here then.
+
+        `connections`: those that the command makes to other hosts, where the ranks are; they may outlive it there.
+        """
+        self._roster, self._connections = roster, connections
         if self.asked:
             roster.ask_to_stop()
         ignored = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # its default would end the launcher, not the ranks
-        self._child = subprocess.Popen(command, env=environment, start_new_session=True)
+        given, heard = (subprocess.DEVNULL, subprocess.PIPE) if connections else (None, None)
+        self._child = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdin=given, stdout=heard, stderr=heard
+        )
         signal.signal(signal.SIGUSR1, ignored)
+        if connections and self._child.stdout and self._child.stderr:
+            connections.listen(self._child.stdout, self._child.stderr)
         try:
             code = self._wait(self._child, roster)
         finally:
             self._clear_away()
-        return self._verdict(code if code >= 0 else 128 - code, roster, count)
+        if connections:
+            connections.close()
+        return self._verdict(code if code >= 0 else 128 - code, roster, count, connections)
 
     def _hear(self, number: int, frame: object) -> None:
         """The first request is passed on as one; whatever comes later ends the ranks."""
@@ -89,13 +116,13 @@ class Ranks:
     def _send(self, number: int) -> None:
         if self._child is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._child.pid, number)
+                os.killpg(self._child.pid, signal.SIGKILL if self._connections else number)
 
     def _wait(self, child: "subprocess.Popen[bytes]", roster: Roster) -> int:
         """The launcher's exit code. One that was ended from outside leaves ranks, which then are asked to stop."""
         if self._told:
             self._send(signal.SIGKILL)
-        code = _ended(child, roster)
+        code = _ended(child, roster, self._connections)
         if code == -signal.SIGTERM and not self._told:
             roster.ask_to_stop()
             _wait_until_none(child.pid)
@@ -105,9 +132,9 @@ class Ranks:
         assert self._child is not None, "it was started"
         self._send(signal.SIGKILL)
         _wait_until_none(self._child.pid)
-        self._child = self._roster = None
+        self._child = self._roster = self._connections = None
 
-    def _verdict(self, code: int, roster: Roster, count: int) -> End:
+    def _verdict(self, code: int, roster: Roster, count: int, connections: Connections | None) -> End:
         entries = roster.entries()
         ended = {entry.rank: entry.code for entry in entries if entry.code is not None}
         codes = set(ended.values())
@@ -120,25 +147,19 @@ class Ranks:
         if self._told or (self.asked and not entries):
             return End(code or 1)
         said = next((entry.sentence for entry in entries if entry.code and entry.sentence), "")
-        silent = [f"rank {entry.rank} (pid {entry.pid})" for entry in entries if entry.code is None]
+        silent = [str(entry) for entry in entries if entry.code is None]
+        said = said or (connections.lost if connections else "")
         if not said:
-            said = f"{', '.join(silent) or 'a rank'} died without a word".capitalize() + f" ({_how(code)})."
+            said = f"{', '.join(silent) or 'a rank'} died without a word".capitalize() + f" ({how(code)})."
         return End(code or 1, said)
 
 
-def _how(code: int) -> str:
-    """What the launcher's exit code says of the signal that ended its first rank, or itself."""
-    for number in (256 - code, code - 128):
-        with suppress(ValueError):
-            return signal.Signals(number).name
-    return f"exit code {code}"
-
-
-def _ended(child: "subprocess.Popen[bytes]", roster: Roster) -> int:
+def _ended(child: "subprocess.Popen[bytes]", roster: Roster, connections: Connections | None) -> int:
     """The launcher's exit code. A rank that is stopped would keep it waiting long after the others have given up."""
     given_up = math.inf
     while child.poll() is None:
-        if any(entry.code not in (None, 0, os.EX_TEMPFAIL) for entry in roster.entries()):
+        failed = any(entry.code not in (None, 0, os.EX_TEMPFAIL) for entry in roster.entries())
+        if failed or (connections and connections.lost):
             given_up = min(given_up, time.monotonic())
         if time.monotonic() > given_up + GRACE:
             with suppress(ProcessLookupError):

@@ -12,16 +12,19 @@ import pytest
 from launch import stage
 from launch.__main__ import main
 from launch.job import Job
-from launch.launchers.local import environment
+from launch.launchers.local import Local
+from launch.ranks.board import Folder
 from launch.ranks.roster import Roster
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.start import start
+from launch.words import Words
 from launch.world import World
 
 ROOT = Path(__file__).parents[2]
 MEET = """
 import sys, pathlib, torch, torch.distributed as dist
+from launch.words import Words
 from launch.world import World
 world = World.from_environment(5)
 total = torch.tensor([world.rank + 1.0])
@@ -30,7 +33,7 @@ pathlib.Path(sys.argv[2], str(world.rank)).write_text(f'{world.size} {total.item
 world.close()
 """
 """A stage of the tests' own: ranks that add up their numbers and write down the sum."""
-ROSTER = Roster(Path("nowhere"))
+ROSTER = Roster(Folder(Path("nowhere")))
 
 
 def test_without_a_stage_the_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +63,7 @@ def test_every_stage_has_settings_with_a_description_each(name: str, capsys: pyt
 def test_an_end_that_is_no_fault_of_the_program_is_one_sentence(
     ending: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def end(name: str, arguments: list[str]) -> int:
+    def end(words: Words) -> int:
         raise ending
 
     monkeypatch.setattr("launch.__main__._run", end)
@@ -121,8 +124,8 @@ def test_a_world_that_contradicts_itself_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_threads_are_shared_among_the_processes() -> None:
     cores = os.cpu_count() or 1
-    assert environment(Job(processes=cores), ROSTER, 0)["OMP_NUM_THREADS"] == "1"
-    assert environment(Job(processes=1, threads=3), ROSTER, 0)["OMP_NUM_THREADS"] == "3"
+    assert Local(Job(processes=cores)).environment(ROSTER, 0)["OMP_NUM_THREADS"] == "1"
+    assert Local(Job(processes=1, threads=3)).environment(ROSTER, 0)["OMP_NUM_THREADS"] == "3"
 
 
 def test_ranks_start_under_the_deepspeed_launcher_and_their_exit_code_comes_back(

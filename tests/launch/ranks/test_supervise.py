@@ -25,7 +25,7 @@ for rank, code, sentence in {ends}:
 def end_of(ends: Mapping[int, tuple[int | None, str]], then: str, stops: bool = True) -> End:
     """How two ranks ended that noted these codes and sentences, under a launcher that then does something."""
     with opened() as roster, Ranks(stops) as ranks:
-        noted = NOTED.format(ends=[(rank, *end) for rank, end in ends.items()], folder=str(roster.folder))
+        noted = NOTED.format(ends=[(rank, *end) for rank, end in ends.items()], folder=roster.board.address)
         return ranks.run([sys.executable, "-c", noted + then], os.environ, roster, 2)
 
 
@@ -93,14 +93,14 @@ sys.exit({os.EX_TEMPFAIL})
 def test_sigterm_asks_ranks_that_can_stop_and_ends_others(stops: bool, code: int) -> None:
     with opened() as roster, Ranks(stops) as ranks:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert ranks.run([sys.executable, "-c", STOPPED, str(roster.folder)], os.environ, roster, 2) == End(code)
+        assert ranks.run([sys.executable, "-c", STOPPED, roster.board.address], os.environ, roster, 2) == End(code)
 
 
 def test_a_request_from_before_there_were_ranks_is_passed_on_to_them() -> None:
     with listening():
         os.kill(os.getpid(), signal.SIGUSR1)
         with opened() as roster, Ranks(stops=True) as ranks:
-            found = ranks.run([sys.executable, "-c", STOPPED, str(roster.folder)], os.environ, roster, 2)
+            found = ranks.run([sys.executable, "-c", STOPPED, roster.board.address], os.environ, roster, 2)
     assert (found, ranks.asked) == (End(os.EX_TEMPFAIL), True)
 
 

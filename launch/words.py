@@ -1,0 +1,78 @@
+"""Words: what stands on the command line, taken apart before any setting is read.
+
+python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on local|hostfile|slurm|kubernetes] [--dry-run]
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.job import Job
+from launch.refusal import Refusal
+from launch.settings import Settings, load
+
+PLACES = ("local", "hostfile", "slurm", "kubernetes")
+"""Where the processes of a stage can be started."""
+
+
+class _OfJob(Settings):
+    """Settings of how and where a stage is started."""
+
+    job: Job = Job()
+
+
+@dataclass(frozen=True)
+class Words:
+    """One command line."""
+
+    stage: str
+    files: tuple[Path, ...]
+    """The settings files, in their order."""
+    options: tuple[str, ...]
+    """`--dotted.key value …`."""
+    on: str = "local"
+    dry_run: bool = False
+    """Whether to print what would be started or submitted, and do neither."""
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Words":
+        """A command line taken apart. Raises Refusal for a place that does not exist."""
+        left, on, dry_run = list[str](), "local", False
+        rest = iter(words[1:])
+        for word in rest:
+            name, given, value = word.partition("=")
+            if name == "--on":
+                on = _place(value if given else next(rest, ""))
+            elif word in ("--dry-run", "--dry_run"):
+                dry_run = True
+            else:
+                left.append(word)
+        count = next((i for i, word in enumerate(left) if word.startswith("-")), len(left))
+        return cls(words[0], tuple(map(Path, left[:count])), tuple(left[count:]), on, dry_run)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What a process of the stage reads: files and options."""
+        return [*map(str, self.files), *self.options]
+
+    def without_job(self) -> tuple["Words", Job]:
+        """These words without the options that begin with `--job.`, and the job that those describe.
+
+        For a stage whose own settings say nothing of how it is started.
+        """
+        others, ours, mine = list[str](), list[str](), False
+        for word in self.options:
+            if word.startswith("--"):
+                mine = word.startswith("--job.")
+            (ours if mine else others).append(word)
+        job = load(_OfJob, (), ours, f"python -m launch {self.stage}").job
+        return Words(self.stage, self.files, tuple(others), self.on, self.dry_run), job
+
+
+def _place(value: str) -> str:
+    if value in PLACES:
+        return value
+    near = difflib.get_close_matches(value, PLACES, n=1, cutoff=0.4)
+    remedy = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(PLACES)}."
+    raise Refusal(f"--on must name a place where stages can be started, but names '{value}': {remedy}")
