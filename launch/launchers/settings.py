@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from launch.settings import Settings
 
@@ -58,8 +58,8 @@ class KubernetesSettings(Settings):
     cpus: int = Field(8, ge=1, description="CPU cores of each pod")
     memory: str = Field("64Gi", description="memory of each pod, shared memory included")
     shared_memory: str = Field("8Gi", description="size of /dev/shm, through which processes exchange tensors")
-    data: str = Field("data", description="volume claim that is mounted read-only at /data; empty: none")
-    runs: str = Field("runs", description="volume claim (ReadWriteMany) that is mounted at /runs, the working folder")
+    data: str = Field("data", description="volume claim that is mounted read-only at /app/data; empty: none")
+    runs: str = Field("runs", description="volume claim (ReadWriteMany) that is mounted at /app/runs")
     secret: str = Field("", description="Secret whose keys become variables, such as MLFLOW_TRACKING_PASSWORD")
     selector: tuple[str, ...] = Field((), description="labels of the nodes to run on, such as gpu.product=H200")
     user: int = Field(10001, ge=1, description="number of the user and group that processes run as; never root")
@@ -68,8 +68,8 @@ class KubernetesSettings(Settings):
     @field_validator("name", "namespace", "data", "runs", "secret")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
-            raise ValueError(f"must be a name of Kubernetes (a-z, 0-9 and - inside), not {value!r}")
+        if value and not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", value):
+            raise ValueError(f"must be a name of at most 40 of a-z, 0-9 and -, from a letter on, not {value!r}")
         return value
 
     @field_validator("memory", "shared_memory")
@@ -78,6 +78,15 @@ class KubernetesSettings(Settings):
         if not re.fullmatch(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?", value):
             raise ValueError(f"must be bytes as Kubernetes writes them, such as 64Gi, not {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if _bytes(self.memory) <= _bytes(self.shared_memory):
+            raise ValueError(
+                f"job.kubernetes.memory must be more than shared_memory, which is part of it, but is {self.memory} "
+                f"beside {self.shared_memory}: raise it."
+            )
+        return self
 
     @field_validator("image")
     @classmethod
@@ -96,3 +105,9 @@ class KubernetesSettings(Settings):
             if not LABEL.fullmatch(label):
                 raise ValueError(f"must be labels such as gpu.product=H200, not {label!r}")
         return labels
+
+
+def _bytes(quantity: str) -> int:
+    """The number that Kubernetes reads in a quantity such as 64Gi."""
+    number, unit = quantity.rstrip("kKMGTi"), quantity.lstrip("0123456789")
+    return int(number) * (1024 if unit.endswith("i") else 1000) ** ("", "k", "m", "g", "t").index(unit[:1].lower())
