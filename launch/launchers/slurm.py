@@ -166,7 +166,10 @@ def _sbatch(script: str) -> str:
         ) from None
     if done.returncode:
         reason = " ".join(line.removeprefix("sbatch: error: ") for line in done.stderr.splitlines())
-        raise Refusal(f"Slurm must take the job, but `sbatch` says: {reason} Change job.slurm.… or job.hosts.")
+        raise Refusal(
+            f"Slurm must take the job, but `sbatch` says '{reason}': change job.slurm.… (where there are no GPUs, "
+            "job.slurm.gpus is 0), job.hosts or job.processes."
+        )
     return done.stdout.strip().split(";")[0]
 
 

@@ -1,0 +1,151 @@
+"""Slurm itself runs the jobs that are submitted to it: over two nodes, through preemption, deaths and requests."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cluster.hosts import ROOT, Cluster
+from tests.cluster.slurm import Slurm, slurm, why_not
+from tests.pretrain.conftest import chosen, plant, weights
+from tests.pretrain.kill_trial import flat
+
+pytestmark = pytest.mark.timeout(600)
+STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def running(cluster: Cluster) -> Iterator[Slurm]:
+    """A Slurm whose jobs share two nodes."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with slurm(cluster) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def settings(running: Slurm) -> dict[str, Any]:
+    """Of a run that takes seconds, with a checkpoint several times in each."""
+    given = chosen(plant(running.folder), running.folder / "runs", running.folder / "out")
+    given |= {"steps": STEPS, "evaluate_every": 1000, "checkpoints": {"every": 8, "keep": 3}}
+    given["model"] |= {"width": 64, "layers": 4}
+    return given
+
+
+@pytest.fixture(scope="module")
+def expected(running: Slurm, settings: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The encoder of two processes on one machine, without Slurm."""
+    words = _words(running, settings, "local")
+    done = running.node.run([*_launch("pretrain"), *words, "--job.processes", "2", "--job.threads", "1"])
+    assert done.returncode == 0, done.stdout
+    return weights(running.folder / "local")
+
+
+def test_a_preempted_job_writes_a_checkpoint_and_goes_on_once_the_nodes_are_free(
+    running: Slurm, settings: dict[str, Any], expected: dict[str, torch.Tensor]
+) -> None:
+    job, log = _submit(running, "pretrain", *_words(running, settings, "preempted"), *_two_nodes())
+    _wait_for_step(running, "preempted", 1, log)
+    running.ask("sbatch", "--partition", "urgent", "--nodes", "2", "--output", "/dev/null", "--wrap", "true")
+    running.wait("the job is queued again", lambda: _state(running, job) == ("PENDING", "1"), log)
+    assert set(re.findall(r"Stopped: after step (\d+)", log.read_text())) == {str(_step(running, "preempted"))}
+    assert _step(running, "preempted") < STEPS
+    _start_now(running, job)
+    running.wait("the job ends", lambda: _state(running, job) == ("COMPLETED", "1"), log)
+    assert "2 nodes with 1 process each" in running.ask("scontrol", "write", "batch_script", job, "-")
+    _assert_equal(running.folder / "preempted", expected, log)
+
+
+def test_a_rank_that_is_killed_starts_all_again_in_the_same_job_and_a_request_queues_it_again(
+    running: Slurm, settings: dict[str, Any], cluster: Cluster, expected: dict[str, torch.Tensor]
+) -> None:
+    job, log = _submit(running, "pretrain", *_words(running, settings, "killed"), *_two_nodes())
+    _wait_for_step(running, "killed", 1, log)
+    cluster.hosts[1].run(["pkill", "-9", "-o", "-f", "launch pretrain"])
+    running.wait("the ranks are started again", lambda: "Ranks died" in log.read_text(), log)
+    assert "restart 1 of at most 3" in log.read_text()
+    assert re.search(r"Failed: Rank 1 \(pid \d+ on host2\)", log.read_text())
+    begun = _step(running, "killed")
+    _wait_for_step(running, "killed", begun + 1, log)
+    running.ask("scancel", "--signal", "TERM", job)
+    running.wait("the job is queued again", lambda: _state(running, job) == ("PENDING", "1"), log)
+    assert "the job is queued again, for the 1. of at most 100 times" in log.read_text()
+    _start_now(running, job)
+    running.wait("the job ends", lambda: _state(running, job) == ("COMPLETED", "1"), log)
+    _assert_equal(running.folder / "killed", expected, log)
+
+
+def test_a_job_that_refuses_its_inputs_is_not_started_again(running: Slurm) -> None:
+    words = ["--shards", str(running.folder / "nowhere"), "--job.max_restarts", "3"]
+    job, log = _submit(running, "verify", *words, "--job.slurm.gpus", "0")
+    running.wait("the job fails", lambda: _state(running, job)[0] == "FAILED", log)
+    assert running.facts(job)["ExitCode"] == "2:0"
+    assert log.read_text().count("Refused: ") == 1
+
+
+def test_a_job_that_is_cancelled_stays_so(running: Slurm, settings: dict[str, Any]) -> None:
+    job, log = _submit(running, "pretrain", *_words(running, settings, "cancelled"), *_two_nodes())
+    running.wait("it runs", lambda: _state(running, job)[0] == "RUNNING", log)
+    running.ask("scancel", job)
+    running.wait("the job ends", lambda: not running.ask("squeue", "--noheader"), log)
+    assert _state(running, job) == ("CANCELLED", "0")
+
+
+def test_a_job_that_slurm_does_not_take_is_refused_with_its_reason(running: Slurm) -> None:
+    words = [*_launch("verify"), "--shards", "x", "--on", "slurm", "--job.slurm.gpus", "0"]
+    words += ["--job.slurm.partition", "nowhere"]
+    done = running.node.run(words, running.folder, SLURM_CONF=str(running.folder / "slurm.conf"), PYTHONPATH=str(ROOT))
+    assert done.returncode == 2
+    assert "Refused: Slurm must take the job, but `sbatch` says 'invalid partition specified: nowhere " in done.stdout
+
+
+def _launch(stage: str) -> list[str]:
+    return [sys.executable, "-m", "launch", stage]
+
+
+def _words(running: Slurm, settings: dict[str, Any], name: str) -> list[str]:
+    return flat(settings | {"out": running.folder / name, "tracking": {"root": running.folder / "runs", "name": name}})
+
+
+def _two_nodes() -> list[str]:
+    words = {"hosts": 2, "threads": 1, "lost_after": 5, "max_restarts": 3, "slurm.gpus": 0, "slurm.partition": "common"}
+    return [word for name, value in words.items() for word in (f"--job.{name}", str(value))]
+
+
+def _submit(running: Slurm, stage: str, *words: str) -> tuple[str, Path]:
+    """The number of a job that is in the queue, and the file of what it says."""
+    variables = {"SLURM_CONF": str(running.folder / "slurm.conf"), "PYTHONPATH": str(ROOT)}
+    done = running.node.run([*_launch(stage), *words, "--on", "slurm"], running.folder, **variables)
+    found = re.search(r"Submitted as Slurm job (\d+); what it says goes to '(.*)'\.", done.stdout)
+    assert found, done.stdout
+    return found[1], Path(found[2])
+
+
+def _state(running: Slurm, job: str) -> tuple[str, str]:
+    """The job's state, and how often it was queued again."""
+    facts = running.facts(job)
+    return facts["JobState"], facts["Restarts"]
+
+
+def _step(running: Slurm, name: str) -> int:
+    """The newest checkpoint of a run."""
+    found = (running.folder / name / "checkpoints").glob("step-*")
+    return max((int(path.name.rpartition("-")[2]) for path in found), default=0)
+
+
+def _wait_for_step(running: Slurm, name: str, step: int, log: Path) -> None:
+    running.wait(f"a checkpoint of step {step}", lambda: _step(running, name) >= step, log)
+
+
+def _start_now(running: Slurm, job: str) -> None:
+    """Slurm lets a job that was queued again wait for two minutes, which tests need not."""
+    running.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def _assert_equal(out: Path, expected: dict[str, torch.Tensor], log: Path) -> None:
+    found = weights(out)
+    assert all(torch.equal(found[name], value) for name, value in expected.items()), log.read_text()
