@@ -72,6 +72,8 @@ def _read(config: Config, world: World | None = None) -> tuple[Shards, Component
     if world:
         world.agree({f"shards in '{config.shards}' (manifest)": shards.manifest.digest[:12]})
     components = Components.load(config.components, shards)
+    if world:
+        world.agree({f"components in '{config.components}'": sha256_file(config.components / FILE)[:12]})
     return shards, components, read_groups(config.components, shards, config.batches.per_group)
 
 
