@@ -4,16 +4,18 @@ Says what is wrong with this machine, or with the hosts of a file, and what to d
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from launch.doctor import devices, inputs, network, ops, software, storage, store
+from launch.doctor import cluster, devices, inputs, network, ops, software, storage, store
 from launch.doctor.bounded import examine
 from launch.doctor.finding import Check, Finding, Report
 from launch.doctor.table import show, worst
+from launch.launchers.hostfile import read_hostfile
 from launch.progress import say
 from launch.settings import Settings
 from launch.tracking import Tracking
@@ -36,16 +38,35 @@ class Config(Settings):
     )
     tracking: Tracking = Tracking()
 
+    def words(self) -> list[str]:
+        """The options for the doctor of another host, which looks at itself alone."""
+        chosen = {"shards": self.shards, "out": str(self.out), "interface": self.interface}
+        chosen |= {"patience": f"{self.patience:g}", "clear_locks": str(self.clear_locks)}
+        chosen |= {"tracking.root": str(self.tracking.root), "tracking.uri": self.tracking.uri}
+        return [word for name, value in chosen.items() if value for word in (f"--{name}", value)]
+
 
 def main(config: Config) -> None:
     """Looks, and shows what was found; SystemExit with 1 when something failed."""
-    reports = [Report.of_this_machine(here(config))]
+    reports = _of_hosts(config, config.hosts) if config.hosts else [Report.of_this_machine(here(config))]
     if config.report == "json":
         say(reports[0].to_json())
     else:
         show(reports)
     if worst(reports) == "failed":
         sys.exit(1)
+
+
+def _of_hosts(config: Config, file: Path) -> list[Report]:
+    """A report a host, and one of this machine where it is none of them, compared with one another."""
+    hosts = read_hostfile(file)
+    if config.report == "table":
+        say(f"Asking {len(hosts)} hosts: {', '.join(host.name for host in hosts)}.")
+    reports = cluster.examine(hosts, config.words(), config.patience, config.interface, config.measure)
+    if cluster.name_of_this(reports):
+        return cluster.compared(reports)
+    own = replace(Report.of_this_machine(here(config)), host="here")
+    return cluster.compared([*reports, own], beside=own.host)
 
 
 def here(config: Config) -> list[Finding]:

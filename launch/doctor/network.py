@@ -9,7 +9,7 @@ VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 def check(interface: str = "", several: bool = False) -> list[Finding]:
-    """This machine's interfaces, the one that is asked for, and what its own name means, which matters among several."""
+    """This machine's interfaces, the one that is asked for, and what its own name means among several."""
     return [_interfaces(interface), _own_name(several and not interface)]
 
 

@@ -1,7 +1,9 @@
 """The table: what was found, on which hosts, a verdict, and what to do."""
 
+import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -18,22 +20,45 @@ Line = tuple[Finding, tuple[str, ...]]
 
 def show(reports: Sequence[Report], console: Console | None = None) -> None:
     """Prints what was found: the table, what to do, and the verdict; plain text where there is no terminal."""
-    console = console or _console()
+    console = console or Console(file=sys.stdout)
+    names = [report.host for report in reports]
+    if console.is_terminal:
+        _print(reports, names, console)
+        return
+    plain = Console(width=WIDTH, color_system=None, file=io.StringIO())
+    with plain.capture() as captured:
+        _print(reports, names, plain)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    console.file.flush()
+
+
+def _print(reports: Sequence[Report], names: Sequence[str], console: Console) -> None:
     lines = together(reports)
-    console.print(_table(lines, [report.host for report in reports], console))
-    _remedies(lines, [report.host for report in reports], console)
-    console.print(Text(verdict(reports), style=SIGNS[worst(reports)][1]), soft_wrap=True)
+    console.print(_table(lines, names, console))
+    _remedies(lines, names, console)
+    console.print(Text(verdict(reports), style=SIGNS[worst(reports)][1]))
 
 
 def together(reports: Sequence[Report]) -> list[Line]:
-    """Every finding once, with the hosts that have it; in the order of checks, and what is worst of a check last."""
-    hosts = dict[Finding, list[str]]()
+    """Every finding once, with the hosts that have it; in the order of checks, what is worst of a check last.
+
+    What is fine of a check is one line, also where hosts differ: it tells the first one's.
+    """
+    hosts = dict[tuple[str, str], list[tuple[Finding, str]]]()
     for report in reports:
-        for finding in report.findings:
-            hosts.setdefault(finding, []).append(report.host)
-    order = {check: number for number, check in enumerate(dict.fromkeys(finding.check for finding in hosts))}
-    found = sorted(hosts, key=lambda finding: (order[finding.check], STATES.index(finding.state)))
-    return [(finding, tuple(dict.fromkeys(hosts[finding]))) for finding in found]
+        for each in report.findings:
+            kind = "" if each.state == "fine" else f"{each.state} {each.found} {each.remedy}"
+            hosts.setdefault((each.check, kind), []).append((each, report.host))
+    order = {check: number for number, check in enumerate(dict.fromkeys(check for check, _ in hosts))}
+    lines = [_line(found) for found in hosts.values()]
+    return sorted(lines, key=lambda line: (order[line[0].check], STATES.index(line[0].state)))
+
+
+def _line(found: Sequence[tuple[Finding, str]]) -> Line:
+    finding, first = found[0]
+    if any(other.found != finding.found for other, _ in found):
+        finding = replace(finding, found=f"{first}: {finding.found}; the others likewise")
+    return finding, tuple(dict.fromkeys(host for _, host in found))
 
 
 def worst(reports: Sequence[Report]) -> str:
@@ -64,11 +89,6 @@ def _hosts(hosts: Sequence[str], count: int) -> str:
     return ", ".join(hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
 
 
-def _console() -> Console:
-    console = Console(file=sys.stdout)
-    return console if console.is_terminal else Console(file=sys.stdout, width=WIDTH)
-
-
 def _table(lines: Sequence[Line], names: Sequence[str], console: Console) -> Table:
     several = len(names) > 1
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False, width=min(console.width, 140))
@@ -96,10 +116,8 @@ def _remedies(lines: Sequence[Line], names: Sequence[str], console: Console) -> 
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True, max_width=28)
         grid.add_column(overflow="fold", ratio=1)
-        for (check, remedy), hosts in told.items():
-            where = (
-                "" if len(names) == 1 else "all hosts: " if len(set(hosts)) == len(names) else f"{', '.join(hosts)}: "
-            )
-            grid.add_row("-", Text(check), Text(where + remedy[0].upper() * (not where) + remedy[(not where) :] + "."))
+        for (check, remedy), owners in told.items():
+            where = f"{_hosts(list(dict.fromkeys(owners)), len(names))}: " if len(names) > 1 else ""
+            grid.add_row("-", Text(check), Text(f"{where}{remedy}."))
         console.print(grid)
     console.print()

@@ -59,13 +59,13 @@ class Facts:
     gpus: int
 
 
-def ask(host: Host, command: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+def ask(host: Host, command: str, given: str = "", seconds: float = ANSWER) -> "subprocess.CompletedProcess[str]":
     """How a shell command ended on a host that was given something on its stdin; exit code 255 when ssh failed."""
     words = ["ssh", *OPTIONS, host.name, command]
     try:
-        return subprocess.run(words, input=given, capture_output=True, text=True, timeout=ANSWER, check=False)
+        return subprocess.run(words, input=given, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(words, FAILED, "", f"no answer within {ANSWER:g} s")
+        return subprocess.CompletedProcess(words, FAILED, "", f"no answer within {seconds:g} s")
 
 
 def ask_all(hosts: Sequence[Host], command: str, given: str = "") -> "list[subprocess.CompletedProcess[str]]":
