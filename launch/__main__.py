@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from launch import stage, start
+from launch import stage, start, tracking
 from launch.job import Job
 from launch.place import launched, take_place
 from launch.preemption import Stopped, listening
@@ -115,6 +115,8 @@ def _run_stage(chosen: stage.Stage, words: Words) -> int:
     if words.dry_run or words.on != "local" or (several and not launched()):
         if chosen.distributed and words.on != "kubernetes":  # a pod's disks are not here
             chosen.check(config)
+        if chosen.distributed and words.on in ("local", "hostfile") and not words.dry_run:
+            tracking.prepare(config.tracking)
         return start.start(chosen.name, words.arguments, job, words.on, words.dry_run)
     keep_log(job.logs if chosen.distributed else None)
     run(config)

@@ -110,7 +110,7 @@ def settings_apart(told: Sequence[Told]) -> str:
 
 
 def _more(others: Sequence[Told]) -> str:
-    return f" (and {len(others) - 1} more ranks differ)" if len(others) > 1 else ""
+    return f" (and {len(others) - 1} more)" if len(others) > 1 else ""
 
 
 def _value(told: Told, name: str) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import queue
+import socket
 import sys
 import tempfile
 import threading
@@ -29,6 +30,8 @@ TICK = 0.5
 """Seconds between two looks of a far rank at the command's board."""
 SILENCE = 15.0
 """Seconds without an answer after which a rank takes the command for gone."""
+CONNECT = 30.0
+"""Seconds within which the command answers a rank that begins."""
 BOUND = 5.0
 """Seconds that a far rank waits until a note is written; longer ones are lost with the network."""
 LAST = 10.0
@@ -133,8 +136,11 @@ class Far:
         self._address, self._stop, self._over, self._left = address, False, False, False
         host, _, port = address.removeprefix(SCHEME).rpartition(":")
         try:
-            self._store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(0, 30))
-        except RuntimeError as error:
+            socket.create_connection((host, int(port)), CONNECT).close()  # torch would try again for a minute and more
+            self._store = TCPStore(
+                host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=CONNECT)
+            )
+        except (OSError, RuntimeError) as error:
             raise ChildProcessError(
                 f"A rank must reach the command that started it, but at {address} nobody answers ({error}): let the "
                 "hosts reach that address, or start the command on one of them."

@@ -242,7 +242,9 @@ def _furnish(own: Path, home: Path, address: str, names: Mapping[str, str], fold
     os.mkfifo(own / "connected")
     (etc / "passwd").write_text(f"root:x:0:0:root:{home}:/bin/bash\nsshd:x:74:74::/run/sshd:/usr/sbin/nologin\n")
     (etc / "shadow").write_text("root:*:19000:0:99999:7:::\n")
-    (etc / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in names.items()))
+    (etc / "hosts").write_text(
+        "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in names.items())
+    )
     (etc / "sshd_config").write_text(SSHD.format(address=address, own="/mnt/own", home=home))
     shutil.copy(folder / f"{own.name}.key", etc / "host_key")
     shutil.copy(folder / "key", ssh / "key")

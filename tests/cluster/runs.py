@@ -24,6 +24,7 @@ batches = {{ global_batch = 20 }}
 checkpoints = {{ every = 2, keep = 100 }}
 job = {{ lost_after = 4, wait_for_hosts = 60, threads = 1 }}
 """
+STEPS = 40
 PYTHON = [sys.executable, "-m", "launch"]
 
 
@@ -34,7 +35,7 @@ class Bench:
     cluster: Cluster
     planted: Planted
 
-    def pretrain(self, name: str, hostfile: Path | None, *words: str, steps: int = 6) -> list[str]:
+    def pretrain(self, name: str, hostfile: Path | None, *words: str, steps: int = STEPS) -> list[str]:
         """The command that trains over the hosts of a file, or on one host alone; it writes to `shared/name`."""
         file = self.cluster.shared / f"{name}.toml"
         file.write_text(SETTINGS.format(shards=self.planted.shards, components=self.planted.components, steps=steps))
@@ -52,7 +53,7 @@ class Bench:
 
     def losses(self, name: str) -> dict[int, float]:
         """Of every step of a run, from its MLflow store."""
-        client = MlflowClient(Tracking(root=self.runs(name)).uri)
+        client = MlflowClient(Tracking(root=self.runs(name)).store)
         experiment = client.get_experiment_by_name("soundsight")
         (run,) = client.search_runs([experiment.experiment_id])
         return {point.step: point.value for point in client.get_metric_history(run.info.run_id, "loss")}

@@ -51,9 +51,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return plant(tmp_path_factory.mktemp("planted"))
 
 
-def plant(folder: Path) -> Planted:
+def plant(folder: Path, seed: int = 7) -> Planted:
     """Shards and components below a folder."""
-    draw = np.random.Generator(np.random.PCG64(7))
+    draw = np.random.Generator(np.random.PCG64(seed))
     scene_of = draw.integers(SCENES, size=(VIDEOS, SECONDS))
     scenes = {name: draw.normal(size=(SCENES, width)) for name, width in WIDTHS.items()}
     keys = tuple(f"video{index:03d}_0_10" for index in range(VIDEOS))

@@ -1,0 +1,86 @@
+"""A host that is lost in the middle of a run, a command that is killed, and one that is asked to stop."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from tests.cluster.hosts import Host, signalled
+from tests.cluster.runs import STEPS, Bench
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def wait_for_step(bench: Bench, name: str, step: int) -> None:
+    """Waits until a run has written the checkpoint of a step."""
+    folder, end = bench.cluster.shared / name / "checkpoints", time.monotonic() + 180
+    while not (folder / f"step-{step:08d}").exists():
+        assert time.monotonic() < end, f"no checkpoint of step {step} within 180 s"
+        time.sleep(0.02)
+
+
+def wait_until_empty(hosts: list[Host], seconds: float) -> None:
+    """Waits until no process of ours is left on any of the hosts."""
+    end = time.monotonic() + seconds
+    while left := [line for host in hosts for line in host.running("python")]:
+        assert time.monotonic() < end, f"left after {seconds} s: {left}"
+        time.sleep(0.2)
+
+
+def done(bench: Bench, name: str) -> int:
+    """The steps that a run's newest checkpoint has done."""
+    folder = bench.cluster.shared / name / "checkpoints"
+    return json.loads((folder / (folder / "latest").read_text() / "state.json").read_text())["done"]
+
+
+def test_a_host_that_loses_its_network_ends_all_others_and_the_run_goes_on_when_it_is_back(finished: Bench) -> None:
+    cluster, name = finished.cluster, "cut"
+    first, second, third, lost = cluster.hosts
+    command = finished.pretrain(name, cluster.hostfile(name="four.hosts"))
+    with first.started(command) as process:
+        said = []
+        try:
+            wait_for_step(finished, name, 10)
+            cluster.link_down(lost)
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                if "Waiting for host4" in line:
+                    break
+            here = {line for line in first.running("python") if "launch pretrain" in line}
+            assert here == {" ".join(command)}, "of the first host only the command is left"
+            wait_until_empty([second, third, lost], 20)
+            before = done(finished, name)
+            assert 10 <= before < STEPS
+        finally:
+            cluster.link_up(lost)
+        said += process.communicate(timeout=240)[0].splitlines(keepends=True)
+    text = "".join(said)
+    assert process.returncode == 0, text
+    assert "on host4) gave no sign of life for 4 s. Starting again from where it was: restart 1 of at most 3." in text
+    assert f"Resumed after step {before} " in text
+    expected, found = finished.weights("four"), finished.weights(name)
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_a_command_that_is_killed_leaves_no_rank_on_any_host_and_one_that_is_asked_stops_all(bench: Bench) -> None:
+    cluster, name = bench.cluster, "asked"
+    hosts = list(cluster.hosts[:2])
+    command = bench.pretrain(name, cluster.hostfile(*hosts, name="two.hosts"), steps=100_000)
+    with hosts[0].started(command) as process:
+        wait_for_step(bench, name, 4)
+        signalled(process, signal.SIGKILL)
+        process.wait(timeout=30)
+        wait_until_empty(hosts, 40)
+    killed_at = done(bench, name)
+    with hosts[0].started(command) as process:
+        wait_for_step(bench, name, killed_at + 4)
+        signalled(process, signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == os.EX_TEMPFAIL, said
+    assert f"Resumed after step {killed_at} " in said
+    assert f"Stopped after step {done(bench, name)} of 100000" in said.replace(",", "") or "Stopped" in said
+    wait_until_empty(hosts, 20)

@@ -1,0 +1,68 @@
+"""Words and values pass deepspeed's runner, pdsh and a far shell unchanged; what real hosts do is tested with those."""
+
+import subprocess
+
+import pytest
+from deepspeed.launcher.multinode_runner import PDSHRunner
+
+from launch.launchers.hosts import escaped, quoted, secret
+
+WORDS = [
+    "plain",
+    "two words",
+    "",
+    "a'b",
+    'say "hi" now',
+    "$HOME",
+    "a $HOME `id` \\ b",
+    "*",
+    "a;b",
+    "%n %h",
+    "100%",
+    "é ü",
+]
+
+
+class Arguments:
+    """What the runner reads of its command line."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.user_args, self.user_script = words, "launch"
+
+
+def through_shell(line: str) -> list[str]:
+    """The words that a program finds when a far shell, to which pdsh hands a line, starts it."""
+    line = line.replace("%%", "\0").replace("%n", "7").replace("\0", "%")
+    ended = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    return ended.stdout.split("\0")[:-1]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_of_a_stage_comes_to_its_ranks_unchanged(word: str) -> None:
+    runner = PDSHRunner(Arguments([quoted(word)]), "")
+    assert through_shell(" ".join(runner.user_arguments)) == [word]
+
+
+@pytest.mark.parametrize("value", [word for word in WORDS if word == word.strip()])
+def test_a_variable_comes_to_the_ranks_unchanged(value: str) -> None:
+    runner = PDSHRunner(Arguments([]), "")
+    runner.add_export("NAME", escaped(value) + "\n")
+    line = runner.exports["NAME"].replace("%%", "%")
+    ended = subprocess.run(
+        ["bash", "-c", f'export NAME={line}; printf %s "$NAME"'], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == value
+
+
+def test_passwords_are_told_from_other_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {
+        "MLFLOW_TRACKING_PASSWORD": "x",
+        "MLFLOW_TRACKING_TOKEN": "x",
+        "MLFLOW_TRACKING_URI": "http://me:word@host:5000",
+        "MLFLOW_REGISTRY_URI": "http://host:5000",
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "PYTHONPATH": "a:b",
+    }
+    for name, value in held.items():
+        monkeypatch.setenv(name, value)
+    assert [name for name in held if secret(name)] == list(held)[:3]
