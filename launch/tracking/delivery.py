@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launch.tracking.journal import Journal, Operation, parked
+from launch.tracking.journal import Journal, Operation
 from launch.tracking.settings import PARENT
+from launch.tracking.shelf import parked
 from launch.tracking.store import BEGUN_AS, Unreachable, answered, experiment_id, find
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Delivery:
             self._client.log_artifacts(self._journal.target, str(path), path.name)
         else:
             self._client.log_artifact(self._journal.target, str(path))
-        self._journal.forget(path)
+        self._journal.files.forget(path)
 
     def _do_end(self, operation: Operation) -> None:
         if not operation.get("unless_ended") or self._run().info.status == "RUNNING":

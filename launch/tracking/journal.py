@@ -9,20 +9,19 @@ Lines are in the kernel's hands when `append` returns, so that no death of the p
 counted. When the store has everything, and the run has ended, the files are deleted.
 """
 
+import errno
 import fcntl
 import json
 import os
-import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from launch.progress import say
+from launch.tracking.files import Files
 
 FOLDER, LINES, SENT, FILES = "journal", ".jsonl", ".sent", ".files"
 BOUND = 10_000
@@ -45,11 +44,12 @@ class Journal:
         """Opens what an earlier process left, or begins anew; raises Busy while another has it, and OSError."""
         self.path = root / FOLDER / f"{run_id}{LINES}"
         self.run_id = run_id
+        self.files = Files(self.path.with_suffix(FILES))
         self.dropped = 0
         """Points, and other operations, that were lost since neither disk nor memory had room."""
         self._memory: deque[str] = deque()
         self._guard = threading.RLock()
-        self._told = self._dirty = self._closed = False
+        self._told = self._dirty = self.closed = False
         self.ended = False
         """Whether its last operation is how the run ended."""
         self._from_memory = 0
@@ -59,9 +59,9 @@ class Journal:
         _OPEN.add(self._file)
         self._size = 0
         first = self._mend()
-        noted = first | _noted(self.path)
-        self._sent = min(int(noted.get("bytes", 0)), self._size)
-        self.target, self.store, self.host = (str(noted.get(name, "")) for name in ("run", "store", "host"))
+        known = first | noted(self.path)
+        self._sent = min(int(known.get("bytes", 0)), self._size)
+        self.target, self.store, self.host = (str(known.get(name, "")) for name in ("run", "store", "host"))
         """Which run of the store it is, or "" if there is none yet; which store; and where its last process was."""
 
     @property
@@ -107,7 +107,7 @@ class Journal:
             if not lines:
                 lines = [line.encode() for line in islice(self._memory, most)]
                 self._from_memory = len(lines)
-        return [_parsed(line) for line in lines]
+        return [parsed(line) for line in lines]
 
     def done(self, count: int) -> None:
         """Notes that the store has the first `count` operations of the last `head`."""
@@ -127,31 +127,6 @@ class Journal:
         self.target = target
         self._note()
 
-    def keep(self, file: Path) -> Path:
-        """A copy of a file, or of a folder, that stays until the journal is deleted; the file itself on a full disk."""
-        place = self.path.with_suffix(FILES) / uuid4().hex[:12]
-        try:
-            place.mkdir(parents=True)
-            if file.is_dir():
-                shutil.copytree(file, place / file.name)
-            else:
-                shutil.copyfile(file, place / file.name)
-        except OSError:
-            shutil.rmtree(place, ignore_errors=True)
-            return file.absolute()
-        return (place / file.name).absolute()
-
-    def room(self, name: str) -> Path:
-        """Where a file of this name can be written, to stay until the journal is deleted; raises OSError if nowhere."""
-        place = self.path.with_suffix(FILES) / uuid4().hex[:12]
-        place.mkdir(parents=True)
-        return (place / name).absolute()
-
-    def forget(self, file: Path) -> None:
-        """Deletes a copy that the store has."""
-        if file.is_relative_to(self.path.with_suffix(FILES).absolute()):
-            shutil.rmtree(file.parent, ignore_errors=True)
-
     def sync(self) -> None:
         """Waits until the lines are on the disk."""
         if self._dirty:
@@ -162,9 +137,9 @@ class Journal:
     def close(self, delete: bool) -> None:
         """Gives the journal free for others; deleted when the store has everything and the run has ended."""
         with self._guard:
-            self._closed = True
+            self.closed = True
             if delete:
-                shutil.rmtree(self.path.with_suffix(FILES), ignore_errors=True)
+                self.files.delete()
                 for suffix in (SENT, LINES):
                     self.path.with_suffix(suffix).unlink(missing_ok=True)
             _OPEN.discard(self._file)
@@ -179,7 +154,7 @@ class Journal:
             return False
         if written < len(content):  # a full disk takes the beginning of a line
             os.ftruncate(self._file, self._size)
-            self._tell("no space is left")
+            self._tell(os.strerror(errno.ENOSPC))
             return False
         self._size += written
         self._dirty = True
@@ -224,39 +199,18 @@ class Journal:
         if self._size < len(content):
             os.ftruncate(self._file, self._size)
         lines = content[: self._size].splitlines()
-        self.ended = bool(lines) and _parsed(lines[-1])["do"] == "end"
-        return _parsed(lines[0]) if lines else {}
+        self.ended = bool(lines) and parsed(lines[-1])["do"] == "end"
+        return parsed(lines[0]) if lines else {}
 
     def _note(self) -> None:
         """Without it, as on a full disk, more is sent again than needed, and found to be there."""
-        if self._closed:
+        if self.closed:
             return
         beside = self.path.with_suffix(f"{SENT}.new")
         with suppress(OSError):
             told = {"bytes": self._sent, "run": self.target, "store": self.store, "host": self.host}
             beside.write_text(json.dumps(told))
             os.replace(beside, self.path.with_suffix(SENT))
-
-
-def journals(root: Path) -> Sequence[str]:
-    """The ids of the runs that have a journal under a root, the one that began first before others."""
-    found = sorted((root / FOLDER).glob(f"*{LINES}"), key=_birth)
-    return [path.name.removesuffix(LINES) for path in found]
-
-
-def stores(root: Path) -> list[str]:
-    """The stores for which there are journals under a root."""
-    found = []
-    for path in (root / FOLDER).glob(f"*{LINES}"):
-        with path.open("rb") as file:
-            first = _parsed(file.readline())
-        found.append(str((first | _noted(path)).get("store", "")))
-    return [each for each in dict.fromkeys(found) if each]
-
-
-def parked(root: Path, run_id: str) -> bool:
-    """Whether a run has a journal under a root."""
-    return (root / FOLDER / f"{run_id}{LINES}").exists()
 
 
 def _open(path: Path) -> int:
@@ -275,26 +229,20 @@ def _open(path: Path) -> int:
         os.close(file)  # its holder deleted it just now
 
 
-def _noted(path: Path) -> dict[str, Any]:
+def noted(path: Path) -> dict[str, Any]:
+    """What is noted beside a journal; nothing where there is no note."""
     try:
         return dict(json.loads(path.with_suffix(SENT).read_text()))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _parsed(line: bytes) -> Operation:
+def parsed(line: bytes) -> Operation:
+    """The operation of a line; one that cannot be read says so."""
     try:
         return dict(json.loads(line))
     except (ValueError, TypeError):
         return {"do": "unreadable"}
-
-
-def _birth(path: Path) -> float:
-    try:
-        with path.open() as file:
-            return float(json.loads(file.readline())["time"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
 
 
 def _let_go_in_child() -> None:

@@ -33,7 +33,7 @@ class Record:
     def artifact(self, path: Path) -> None:
         """Copies a file, or a folder under its own name, into the run."""
         if self._writer:
-            self._writer.put({"do": "artifact", "path": str(self._writer.journal.keep(path))})
+            self._writer.put({"do": "artifact", "path": str(self._writer.journal.files.keep(path))})
 
     def text(self, name: str, content: str) -> None:
         """Writes a small text file (name with its suffix) into the run."""
@@ -52,7 +52,7 @@ class Record:
         """Writes a matplotlib figure (name with its suffix) into the run."""
         if self._writer:
             try:
-                path = self._writer.journal.room(name)
+                path = self._writer.journal.files.room(name)
                 figure.savefig(path)
             except OSError as error:
                 say(f"The figure {name} could not be kept for the run ({error.strerror or error}): it is left out.")

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ def answered() -> Iterator[Answer]:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of a store says, in one line."""
+    """What an error of a store says, in one line; of a connection's only the part that a user can act on."""
     text = " ".join(redacted(str(getattr(error, "message", "") or error)).split())
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)", text):
+        return found[1] or found[2]
     return f"{text[:300]}…" if len(text) > 300 else text.rstrip(".") or type(error).__name__
 
 

@@ -11,10 +11,10 @@ from pydantic import Field
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking.journal import stores
 from launch.tracking.redact import redacted_address
 from launch.tracking.replay import Replayed, replay
 from launch.tracking.settings import Tracking
+from launch.tracking.shelf import stores
 
 
 class Config(Settings):

@@ -1,0 +1,155 @@
+"""A store that is lost, slow or not there yet stops no step; in the end every point is there, once."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.refusal import Refusal
+from launch.tracking import sync as stage
+from tests.launch.tracking.processes import PATIENCE, ROOT, Server, Work, only_run, points
+
+QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
+
+
+def sync(root: Path, uri: str = "") -> None:
+    stage.main(stage.Config(root=root, uri=uri))
+
+
+def wait_for(server: Server, run_id: str, step: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while (step, float(step)) not in points(server.client(), run_id, "rate"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def every(steps: int) -> list[tuple[int, float]]:
+    return [(step, float(step)) for step in range(steps)]
+
+
+def left(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "journal").iterdir())
+
+
+def test_a_server_that_is_killed_and_comes_back_has_every_point_once(
+    server: Server, work: Work, tmp_path: Path
+) -> None:
+    """Steps 51 to 150 are taken while there is none: the worker waits for the kill before, and tells after."""
+    worker = work(tmp_path, "--to", "200", "--ask", "50", "150", uri=server.uri)
+    worker.until("asks")
+    wait_for(server, worker.run_id, 50)
+    server.kill()
+    worker.say("go on")
+    worker.until("step 150")
+    worker.until("asks")
+    server.start()
+    worker.say("go on")
+    assert worker.end() == 0, worker.said
+    client = server.client()
+    assert points(client, worker.run_id, "rate") == every(200)
+    assert len(points(client, worker.run_id, "loss")) == 200
+    assert client.get_run(worker.run_id).info.status == "FINISHED"
+    assert f"The store {server.uri} does not answer" in worker.said
+    assert "The store " + server.uri + " answers again" in worker.said
+    assert left(tmp_path) == []
+
+
+def test_a_server_that_is_suspended_holds_up_no_step_and_takes_nothing_twice(
+    server: Server, work: Work, tmp_path: Path
+) -> None:
+    """What it was sent before, and the sender gave up on, it takes when it goes on, besides what is sent again."""
+    worker = work(tmp_path, "--to", "200", "--ask", "50", "150", uri=server.uri, env=QUICK)
+    worker.until("asks")
+    server.send(signal.SIGSTOP)
+    worker.say("go on")
+    worker.until("The store", "step 150", "asks")
+    server.send(signal.SIGCONT)
+    worker.say("go on")
+    assert worker.end() == 0, worker.said
+    assert points(server.client(), worker.run_id, "rate") == every(200)
+    assert server.client().get_run(worker.run_id).info.status == "FINISHED"
+
+
+def test_what_a_lost_server_lacks_at_the_end_is_sent_by_sync_and_only_once(
+    server: Server, work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("a,b\n")
+    words = ("--to", "60", "--ask", "20", "--wait", "1", "--file", file)
+    worker = work(tmp_path, *words, uri=server.uri)
+    worker.until("asks")
+    wait_for(server, worker.run_id, 20)
+    server.kill()
+    worker.say("go on")
+    assert worker.end() == 0, worker.said
+    assert "operations of this run, which are kept in" in worker.said
+    assert f"`python -m launch sync --root {tmp_path}` sends them" in worker.said
+    file.unlink()
+    with pytest.raises(Refusal, match=rf"A store must answer to be sent runs, but {server.uri} lacks 4\d operations"):
+        sync(tmp_path)
+    server.start()
+    command = [sys.executable, "-m", "launch", "sync", "--root", str(tmp_path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    assert f"the store {server.uri} has 1 runs whole" in told
+    client = server.client()
+    assert points(client, worker.run_id, "rate") == every(60)
+    assert client.get_run(worker.run_id).info.status == "FINISHED"
+    assert {each.path for each in client.list_artifacts(worker.run_id)} == {"settings.json", "table.csv"}
+    sync(tmp_path)
+    assert f"Nothing is left to be sent under '{tmp_path}'." in capsys.readouterr().out
+
+
+def test_a_run_that_could_not_begin_in_its_store_is_there_as_soon_as_it_answers(
+    server: Server, work: Work, tmp_path: Path
+) -> None:
+    """A part of it is linked to it all the same, and a later start that knows its first id goes on with it."""
+    server.kill()
+    place = ("--experiment", "late")
+    worker = work(tmp_path, *place, "--to", "60", "--ask", "20", uri=server.uri)
+    worker.until("The store", "asks")
+    part = work(tmp_path, "--experiment", "parts", "--parent", worker.run_id, "--wait", "0", uri=server.uri)
+    assert part.end() == 0, part.said
+    server.start()
+    worker.say("go on")
+    assert worker.end() == 0, worker.said
+    client, first = server.client(), worker.run_id
+    found = only_run(client, "late")
+    assert found != first
+    assert points(client, found, "rate") == every(60)
+    again = work(tmp_path, *place, "--resume", first, "--from", "40", "--to", "80", uri=server.uri)
+    assert again.end() == 0, again.said
+    assert "Sent 8 operations of 1 earlier run" in again.said
+    assert again.run_id == only_run(client, "late") == found
+    assert points(client, found, "rate") == every(80)
+    linked = client.get_run(only_run(client, "parts")).data.tags
+    assert linked["mlflow.parentRunId"] == found
+
+
+def test_a_process_that_is_killed_after_sending_leaves_nothing_to_be_doubled(
+    server: Server, work: Work, tmp_path: Path
+) -> None:
+    """It may have been killed before it could note what the store has, as here, where the note is deleted."""
+    worker = work(tmp_path, "--to", "60", "--ask", "50", "--end", "kill", uri=server.uri)
+    worker.until("asks")
+    wait_for(server, worker.run_id, 50)
+    worker.say("go on")
+    assert worker.end() == -signal.SIGKILL
+    (tmp_path / "journal" / f"{worker.run_id}.sent").unlink()
+    sync(tmp_path)
+    client = server.client()
+    assert points(client, worker.run_id, "rate") == every(60)
+    assert client.get_run(worker.run_id).info.status == "FAILED"
+    assert left(tmp_path) == []
+
+
+def test_a_run_meant_for_a_wrong_address_can_be_sent_to_the_right_one(
+    server: Server, work: Work, tmp_path: Path
+) -> None:
+    worker = work(tmp_path, "--experiment", "stray", "--wait", "0", uri="http://127.0.0.1:9")
+    assert worker.end() == 0, worker.said
+    assert "The store http://127.0.0.1:9 does not answer" in worker.said
+    sync(tmp_path, server.uri)
+    assert points(server.client(), only_run(server.client(), "stray"), "rate") == every(3)
