@@ -3,10 +3,12 @@
 A file system that does not answer holds whoever asks it for ever, and a broken driver ends the process that loads it.
 """
 
+import faulthandler
 import json
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,9 +69,11 @@ class _Running:
 def _answer(check: Check, told: int) -> None:
     """Makes a check in this process, which ends here; what libraries print is nobody's to read."""
     try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        nowhere = open(os.devnull, "r+")  # noqa: SIM115  # it closes with the process
         for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
+            os.dup2(nowhere.fileno(), stream)
+        sys.stdout = sys.stderr = nowhere
+        faulthandler.disable()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         try:
