@@ -15,7 +15,7 @@ from tests.pretrain.conftest import chosen, plant, weights
 from tests.pretrain.kill_trial import flat
 
 pytestmark = pytest.mark.timeout(600)
-STEPS = 80
+STEPS = 150
 
 
 @pytest.fixture(scope="module")
