@@ -1,6 +1,7 @@
 """The image is pinned, holds the code alone, and runs as nobody's root. It is linted here, and built elsewhere."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -118,9 +119,8 @@ def test_what_it_installs_is_what_the_project_depends_on(tmp_path: Path) -> None
     """The shell runs the very words that read the dependencies out of pyproject.toml."""
     (whole,) = [each for each in given("RUN") if "optional-dependencies" in each]
     read = whole.split("&&")[0].replace("/tmp/requirements.txt", str(tmp_path / "read"))
-    subprocess.run(
-        ["bash", "-c", read], cwd=ROOT, check=True, timeout=60, env={"PATH": str(Path(sys.executable).parent)}
-    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", read], cwd=ROOT, check=True, timeout=60, env={"PATH": path})
     found = (tmp_path / "read").read_text().splitlines()
     extras = PROJECT["project"]["optional-dependencies"]
     expected = [*PROJECT["project"]["dependencies"], *extras["cuda12"], *extras["s3"], *extras["gs"]]
