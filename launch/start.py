@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from launch import tracking
 from launch.job import Job
-from launch.launchers import slurm
-from launch.launchers.hosts import Hosts, OneOfMany
+from launch.launchers import kubernetes, slurm
+from launch.launchers.hosts import Hosts
 from launch.launchers.local import Local
+from launch.launchers.one_of_many import OneOfMany
 from launch.progress import say
 from launch.ranks.supervise import REFUSED, End, Ranks
 from launch.refusal import Refusal
@@ -31,8 +32,6 @@ def start(stage: str, arguments: Sequence[str], job: Job, on: str = "local", dry
     if on == "slurm":
         return slurm.submit(stage, arguments, job, dry_run)
     if on == "kubernetes":
-        from launch.launchers import kubernetes
-
         return kubernetes.submit(stage, arguments, job, dry_run)
     place, chosen = _place(stage, job, on), find(stage)
     if dry_run:

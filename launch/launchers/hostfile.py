@@ -6,6 +6,7 @@ worker-2   slots=8
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def read_hostfile(path: Path) -> tuple[Host, ...]:
             f"A hostfile must name at least one host, but '{path}' has none: add a line `NAME slots=N` for each."
         )
     return tuple(hosts)
+
+
+def plain(hosts: Sequence[Host]) -> str:
+    """The hosts as a file that deepspeed reads."""
+    return "".join(f"{host.name} slots={host.slots}\n" for host in hosts)
+
+
+def hosts_of(path: Path | None) -> tuple[Host, ...]:
+    """The hosts of a job's hostfile; raises Refusal also where it has none."""
+    if path is None:
+        raise Refusal(
+            "A start over several hosts must be given their file, but there is none: add --job.hostfile FILE, with a "
+            "line `NAME slots=N` for every host."
+        )
+    return read_hostfile(path)
 
 
 def _host(words: list[str], place: str) -> Host:

@@ -1,8 +1,6 @@
-"""Hosts of a file: the deepspeed launcher starts their ranks over pdsh and ssh, or each host starts its own."""
+"""Hosts of a file: the deepspeed launcher starts their ranks over pdsh and ssh."""
 
 import os
-import re
-import shlex
 import shutil
 import socket
 import sys
@@ -13,25 +11,22 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from launch.job import Job
-from launch.launchers.hostfile import Host, read_hostfile
-from launch.launchers.local import common
+from launch.launchers.hostfile import hosts_of, plain
+from launch.launchers.local import common, interface
+from launch.launchers.passing import PLAIN, escaped, quoted, secret, users_own
 from launch.launchers.ssh import Facts, clear, facts_of, unreachable
 from launch.progress import say
 from launch.ranks.board import served
 from launch.ranks.connections import Connections
-from launch.ranks.roster import Roster, opened
+from launch.ranks.roster import Roster
 from launch.refusal import Refusal
-from launch.world import check_devices, port_taken
+from launch.world import port_taken
 
-PORT = 29_500
-"""Where ranks meet when nobody can look for a free port: deepspeed's and torchrun's own."""
 PASSED_ON = ("NCCL_", "GLOO_", "TORCH_", "CUDA_DEVICE_", "WDS_", "HF_")
 """Beginnings of the variables of this machine that every rank gets, besides deepspeed's own (PYTHON, MLFLOW, UCX)."""
 CREDENTIALS = "Let ~/.mlflow/credentials on the first host hold what MLflow needs."
 AGAIN = 2.0
 """Seconds between two looks for hosts that do not answer."""
-PLAIN = re.compile(r"[\w@%+=:,./-]+")
-"""What no shell changes."""
 
 
 class Hosts:
@@ -39,7 +34,7 @@ class Hosts:
 
     def __init__(self, job: Job) -> None:
         """Raises Refusal for a hostfile that is none, a host that does not answer, and a port that is taken."""
-        self._job, self._hosts = job, _hosts_of(job)
+        self._job, self._hosts = job, hosts_of(job.hostfile)
         missing = [name for name in ("pdsh", "ssh") if not shutil.which(name)]
         if missing:
             raise Refusal(
@@ -54,6 +49,7 @@ class Hosts:
         self.count = sum(host.slots for host in self._hosts)
         """The ranks that this command starts."""
         self._facts: list[Facts] = []
+        self._variable = ""
         self._look()
         self._folder = tempfile.TemporaryDirectory(prefix="hosts-")
         if held := sorted(filter(secret, os.environ)):
@@ -70,10 +66,10 @@ class Hosts:
 
     def command(self, module: Sequence[str]) -> list[str]:
         """The launcher's command line for a module with its words, and the file of hosts that it reads."""
-        plain = Path(self._folder.name) / "hosts"
-        plain.write_text("".join(f"{host.name} slots={host.slots}\n" for host in self._hosts))
+        file = Path(self._folder.name) / "hosts"
+        file.write_text(plain(self._hosts))
         return [
-            *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", str(plain), "--force_multi"),
+            *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", str(file), "--force_multi"),
             *("--master_addr", self._meeting(), "--master_port", str(self._facts[0].port), "--no_ssh_check"),
             *("--no_local_rank", "--log_level", "error", "--module", *map(quoted, module)),
         ]
@@ -87,7 +83,7 @@ class Hosts:
         if not any(facts.gpus for facts in self._facts):
             chosen["DS_ACCELERATOR"] = "cpu"
         file = Path(self._folder.name) / "environment"
-        file.write_text(_users_own() + "".join(f"{name}={escaped(value)}\n" for name, value in chosen.items()))
+        file.write_text(users_own() + "".join(f"{name}={escaped(value)}\n" for name, value in chosen.items()))
         return self._launcher_s(str(file))
 
     def connections(self) -> Connections | None:
@@ -101,25 +97,36 @@ class Hosts:
         """
         end, said = time.monotonic() + self._job.wait_for_hosts, ""
         while not asked():
-            silent = unreachable(self._hosts)
-            if not silent:
-                self._look()
-                return not asked()
+            missing = self._missing()
+            if not missing:
+                return True
             if time.monotonic() > end:
                 break
-            names = ", ".join(f"{name} ({why})" for name, why in silent.items())
-            if names != said:
-                say(f"Waiting for {names}, at most {self._job.wait_for_hosts:g} s.")
-            said = names
+            if missing != said:
+                say(f"Waiting, at most {self._job.wait_for_hosts:g} s, for {missing}.")
+            said = missing
             time.sleep(AGAIN)
         return False
 
     def clear(self, roster: Roster) -> None:
         """Ends what a start has left on the hosts that answer; on others it ends by itself, as its command is gone."""
-        for variable in roster.variables.items():
-            left = clear(self._hosts, "=".join(variable))
-            if left:
-                say(f"Could not look for processes that are left on {', '.join(left)}: they end by themselves.")
+        self._variable = "=".join(*roster.variables.items())
+        left = clear(self._hosts, self._variable)
+        if left:
+            say(f"Could not look for processes that are left on {', '.join(left)}: they end by themselves.")
+
+    def _missing(self) -> str:
+        """What keeps the ranks from being started again; empty when nothing does, and nothing is left of the last."""
+        silent = unreachable(self._hosts)
+        if silent:
+            return ", ".join(f"{name} ({why})" for name, why in silent.items())
+        if left := clear(self._hosts, self._variable):
+            return f"the end of what was left on {', '.join(left)}"
+        try:
+            self._look()
+        except Refusal as refusal:
+            return f"an end to this: {refusal}"
+        return ""
 
     def _look(self) -> None:
         self._facts = facts_of(self._hosts, Path.cwd(), self._job.port, self._job.interface)
@@ -155,96 +162,6 @@ class Hosts:
         return kept | own | ({} if any(facts.gpus for facts in self._facts) else {"DS_ACCELERATOR": "cpu"})
 
 
-class OneOfMany:
-    """This machine as one of the hosts of `job.hostfile`; the same command is started on each, without ssh."""
-
-    def __init__(self, job: Job) -> None:
-        """Raises Refusal when `job.node_rank` is none of the hostfile's."""
-        self._job, self._hosts = job, _hosts_of(job)
-        if job.node_rank is None or job.node_rank >= len(self._hosts):
-            raise Refusal(
-                f"Without ssh every host must be told which of the hostfile's {len(self._hosts)} it is, but "
-                f"--job.node_rank is {job.node_rank}: give 0 to {len(self._hosts) - 1}, in the order of the lines."
-            )
-        self._own = self._hosts[job.node_rank]
-        check_devices(self._own.slots)
-        self.count = self._own.slots
-        """The ranks that this command starts."""
-        self._folder = tempfile.TemporaryDirectory(prefix="hosts-")
-
-    @property
-    def title(self) -> str:
-        """What is started."""
-        return f"{self.count} processes on {self._own.name}, one of {len(self._hosts)} hosts"
-
-    def opened(self) -> AbstractContextManager[Roster]:
-        """A roster for one start of this host's ranks."""
-        return opened()
-
-    def command(self, module: Sequence[str]) -> list[str]:
-        """The launcher's command line for a module with its words."""
-        plain = Path(self._folder.name) / "hosts"
-        plain.write_text("".join(f"{host.name} slots={host.slots}\n" for host in self._hosts))
-        return [
-            *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", str(plain), "--no_ssh"),
-            *("--node_rank", str(self._job.node_rank), "--master_addr", self._hosts[0].name),
-            *("--master_port", str(self._job.port or PORT), "--no_local_rank", "--log_level", "error"),
-            *("--module", *module),
-        ]
-
-    def environment(self, roster: Roster, restarts: int) -> dict[str, str]:
-        """What the launcher, and with it every rank, has in its environment."""
-        threads = self._job.threads or max(1, (os.cpu_count() or 1) // self.count)
-        chosen = common(threads, restarts) | roster.variables | interface(self._job)
-        return os.environ | chosen
-
-    def connections(self) -> Connections | None:
-        """Those to other hosts: this command has none."""
-        return None
-
-    def ready(self, asked: Callable[[], bool]) -> bool:
-        """Whether the ranks can be started again; they wait for those of other hosts themselves."""
-        return not asked()
-
-    def clear(self, roster: Roster) -> None:
-        """Ends what a start has left elsewhere: nothing."""
-
-
-def interface(job: Job) -> dict[str, str]:
-    """The variables that bind a rank's traffic to the interface asked for."""
-    return {f"{library}_SOCKET_IFNAME": job.interface for library in ("GLOO", "NCCL")} if job.interface else {}
-
-
-def secret(name: str) -> bool:
-    """Whether a variable holds a password: deepspeed writes MLflow's into command lines, which all can read."""
-    value = os.environ.get(name, "")
-    return name.startswith("MLFLOW") and (
-        name.endswith(("_PASSWORD", "_TOKEN")) or re.search("://[^/]*@", value) is not None
-    )
-
-
-def quoted(word: str) -> str:
-    """A word as it has to be given to deepspeed's runner and pdsh, for the far shell to find the word itself.
-
-    The runner puts words with a space into double quotes, and escapes those inside; pdsh replaces `%n`, `%h`, `%u`.
-    """
-    return (re.sub(r"([\\$`])", r"\\\1", word) if " " in word else shlex.quote(word)).replace("%", "%%")
-
-
-def escaped(value: str) -> str:
-    """A variable's value as it has to stand in deepspeed's file: it is put into double quotes where it is not plain."""
-    return re.sub(r'([\\$`"])', r"\\\1", value).replace("%", "%%")
-
-
-def _users_own() -> str:
-    """The lines of the variables' files that deepspeed would read were there none of ours."""
-    name, text = os.environ.get("DS_ENV_FILE", ".deepspeed_env"), ""
-    for folder in dict.fromkeys((Path.home(), Path.cwd())):
-        with suppress(OSError):
-            text += (folder / name).read_text().rstrip("\n") + "\n"
-    return text
-
-
 def _this_machine(facts: Sequence[Facts]) -> str:
     """The address of this machine as a host sees it, unless another machine passes the connection on."""
     with suppress(OSError), socket.socket() as trial:
@@ -253,12 +170,3 @@ def _this_machine(facts: Sequence[Facts]) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         route.connect((facts[0].asked_at, 9))
         return route.getsockname()[0]
-
-
-def _hosts_of(job: Job) -> tuple[Host, ...]:
-    if job.hostfile is None:
-        raise Refusal(
-            "A start over several hosts must be given their file, but there is none: add --job.hostfile FILE, with a "
-            "line `NAME slots=N` for every host."
-        )
-    return read_hostfile(job.hostfile)

@@ -72,6 +72,11 @@ def common(threads: int, restarts: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), RESTARTS: str(restarts), "TORCH_CPP_LOG_LEVEL": quiet}
 
 
+def interface(job: Job) -> dict[str, str]:
+    """The variables that bind a rank's traffic to the interface asked for."""
+    return {f"{library}_SOCKET_IFNAME": job.interface for library in ("GLOO", "NCCL")} if job.interface else {}
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

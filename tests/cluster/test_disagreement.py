@@ -106,7 +106,8 @@ REFUSALS = """
 import sys
 from pathlib import Path
 from launch.job import Job
-from launch.launchers.hosts import Hosts, OneOfMany
+from launch.launchers.hosts import Hosts
+from launch.launchers.one_of_many import OneOfMany
 from launch.refusal import Refusal
 
 def tried(kind, **settings):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -14,10 +15,11 @@ from tests.cluster.runs import STEPS, Bench
 pytestmark = pytest.mark.timeout(600)
 
 
-def wait_for_step(bench: Bench, name: str, step: int) -> None:
+def wait_for_step(bench: Bench, name: str, step: int, process: "subprocess.Popen[str]") -> None:
     """Waits until a run has written the checkpoint of a step."""
     folder, end = bench.cluster.shared / name / "checkpoints", time.monotonic() + 180
     while not (folder / f"step-{step:08d}").exists():
+        assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end, f"no checkpoint of step {step} within 180 s"
         time.sleep(0.02)
 
@@ -43,13 +45,14 @@ def test_a_host_that_loses_its_network_ends_all_others_and_the_run_goes_on_when_
     with first.started(command) as process:
         said = []
         try:
-            wait_for_step(finished, name, 10)
+            wait_for_step(finished, name, 10, process)
             cluster.link_down(lost)
             assert process.stdout is not None
             for line in process.stdout:
                 said.append(line)
-                if "Waiting for host4" in line:
+                if line.startswith("Waiting, at most 60 s, for host4"):
                     break
+            assert process.poll() is None, "".join(said)
             here = {line for line in first.running("python") if "launch pretrain" in line}
             assert here == {" ".join(command)}, "of the first host only the command is left"
             wait_until_empty([second, third, lost], 20)
@@ -71,13 +74,13 @@ def test_a_command_that_is_killed_leaves_no_rank_on_any_host_and_one_that_is_ask
     hosts = list(cluster.hosts[:2])
     command = bench.pretrain(name, cluster.hostfile(*hosts, name="two.hosts"), steps=100_000)
     with hosts[0].started(command) as process:
-        wait_for_step(bench, name, 4)
+        wait_for_step(bench, name, 4, process)
         signalled(process, signal.SIGKILL)
         process.wait(timeout=30)
         wait_until_empty(hosts, 40)
     killed_at = done(bench, name)
     with hosts[0].started(command) as process:
-        wait_for_step(bench, name, killed_at + 4)
+        wait_for_step(bench, name, killed_at + 4, process)
         signalled(process, signal.SIGTERM)
         said = process.communicate(timeout=60)[0]
     assert process.returncode == os.EX_TEMPFAIL, said

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from deepspeed.launcher.multinode_runner import PDSHRunner
 
-from launch.launchers.hosts import escaped, quoted, secret
+from launch.launchers.passing import escaped, quoted, secret
 
 WORDS = [
     "plain",
