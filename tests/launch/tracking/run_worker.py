@@ -34,7 +34,7 @@ def work(words: argparse.Namespace) -> None:
     with tracking.run(given, "worker", Config(width=words.width, tracking=given), resume=words.resume) as record:
         print("run", record.run_id, flush=True)
         for step in range(words.first, words.to):
-            record.metrics(step, {"loss": 1 / (step + 1), "rate": float(step)})
+            record.metrics(step, {"loss": words.width / (step + 1), "rate": float(step)})
             print("step", step, flush=True)
             if step in words.ask:
                 ask()
