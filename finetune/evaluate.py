@@ -18,25 +18,28 @@ from finetune.figures.categories import category_figure
 from finetune.parser import Parser, origin
 from finetune.scoring.decision import Protocol
 from finetune.scoring.protocol import (
+    SCORES,
     Judgement,
     conditions,
     describe,
     in_short,
     judge,
     table,
-    table_digests,
     thresholds_of,
     write_scores,
 )
+from finetune.traced import parser_of
 from launch import tracking
 from launch.atomic import whole_folder
+from launch.digest import sha256_file
 from launch.progress import say
 from launch.settings import Settings
-from launch.tracking import Tracking
+from launch.tracking import Thing, Tracking
 from launch.world import World
 from shards.labels import CATEGORIES, Tables
 from shards.location import Location
 from shards.read import ReadSettings
+from shards.traced import label_tables, shard_set, table_digests
 
 
 class Config(Settings):
@@ -71,13 +74,14 @@ def main(config: Config) -> None:
         (split,) = load_splits(
             config.shards, tables, names, wanted, config.missing, world.device, config.reading, features
         )
-        record.tags({f"manifest.{split.name}": split.shards.manifest.digest})
+        record.reads(parser_of(config.parser), shard_set(split.shards, split.name), label_tables(config.tables))
         record_left_out(record, (split,))
         judgement = judge(parser, split, config.protocol, config.batch)
         fitted = parser.trained_on.get("thresholds")
         protocol = describe(config.protocol, split, {"train": trained}, table_digests(config.tables), fitted)
         write(folder, judgement, protocol, config)
         record.metrics(0, judgement.flat(config.split))
+        record.makes(Thing("scores", sha256_file(folder / SCORES), config.out, config.split))
         for path in sorted(folder.iterdir()):
             record.artifact(path)
     say(f"Scores in percent, '{config.parser}' on {config.split}:\n{table(judgement.scores, judgement.exclusive)}")

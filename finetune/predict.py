@@ -16,19 +16,21 @@ from pydantic import Field, model_validator
 from finetune.batches import Missing, Traits
 from finetune.parser import WEIGHTS, Parser, origin
 from finetune.parses.events import LANES, VideoParse, parse_videos, true_events
-from finetune.parses.folder import ParseFolder
+from finetune.parses.folder import INDEX, ParseFolder
 from finetune.parses.videos import ALL, Few, Videos, from_folders, from_shards
 from finetune.scoring.decision import Protocol
+from finetune.traced import parser_of
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.settings import Settings
-from launch.tracking import Tracking
+from launch.tracking import Thing, Tracking
 from launch.world import World
 from shards.labels import Tables
 from shards.location import Location
 from shards.read import ReadSettings
+from shards.traced import label_tables
 
 
 class Config(Settings):
@@ -82,15 +84,18 @@ def main(config: Config) -> None:
         features, _ = origin(parser, config.parser)
         tables = Tables.load(config.tables) if config.tables else None
         places = _videos(config, features, tables)
+        read = [thing for videos in places for thing in videos.things()]
+        record.reads(parser_of(config.parser), *read, *([label_tables(config.tables)] if config.tables else []))
         result, faults = ParseFolder(folder, config.labels, config.pictures), list[str]()
         for few in _read(config, places):
             faults.extend(few.faults)
             for parse in _parse(parser, few, config.protocol, world.device):
                 result.add(parse, true_events(tables, parse.key) if tables else None)
         result.finish(_told(config, places, faults))
+        record.makes(Thing("parses", sha256_file(folder / INDEX), config.out))
         record.skipped(0, faults)
         record.metrics(0, {"videos": len(result.files), "events": result.events})
-        for path in (folder / "parses.json", *result.drawn):
+        for path in (folder / INDEX, *result.drawn):
             record.artifact(path)
     say(f"Wrote {len(result.files):,} parses with {result.events:,} events into '{config.out}', listed in parses.json.")
 

@@ -14,11 +14,10 @@ from tempfile import TemporaryDirectory
 
 from pydantic import Field, field_validator
 
-from finetune.parser import WEIGHTS
 from finetune.scoring.decision import Protocol
 from finetune.served.bundle import write_model
+from finetune.traced import parser_of
 from launch import tracking
-from launch.digest import sha256_file
 from launch.progress import say
 from launch.settings import Settings
 from launch.tracking import Tracking
@@ -48,8 +47,9 @@ def main(config: Config) -> None:
     with tracking.run(config.tracking, "register", config) as record, TemporaryDirectory() as work:
         model = Path(work) / "model"
         write_model(model, config.parser, config.protocol)
-        digest = sha256_file(config.parser / WEIGHTS)
-        version = record.register(model, config.name, config.alias, {"weights": digest})
+        parser = parser_of(config.parser)
+        record.reads(parser)
+        version = record.register(model, config.name, config.alias, {"weights": parser.digest})
     which = f"@{config.alias}" if config.alias else f"/{version}"
     say(f"Registered the parser in '{config.parser}' as version {version} of '{config.name}'.")
     say(f"Its address is models:/{config.name}{which}, in the store {config.tracking.store}.")

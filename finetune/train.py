@@ -29,10 +29,10 @@ from finetune.scoring.protocol import (
     fit_thresholds,
     judge,
     table,
-    table_digests,
     write_scores,
 )
 from finetune.served.card import write_card
+from finetune.traced import parser_of
 from finetune.trainer import Best, Trainer
 from launch import tracking
 from launch.atomic import check_target, resumable_folder
@@ -41,11 +41,12 @@ from launch.preemption import listening
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import names
-from launch.tracking import Tracking
+from launch.tracking import Thing, Tracking
 from launch.world import World
 from shards.labels import Tables
 from shards.location import Location
 from shards.read import ReadSettings
+from shards.traced import label_tables, shard_set, table_digests
 
 VERSION = "1"
 """Of a training's state and of how it goes on; one of another version is not gone on with."""
@@ -101,10 +102,11 @@ def main(config: Config) -> None:
             tracking.run(config.tracking, "finetune", config, resume=run) as record,
             held.pop_all(),  # the run is not FINISHED before the folder is in its place
         ):
-            record.tags({f"manifest.{name}": digest for name, digest in inputs.manifests.items()})
+            record.reads(*inputs.things(config))
             record_left_out(record, (inputs.train, inputs.validation))
             best = fit(trainer, inputs.train, inputs.validation, record, saved, lambda: requests.made)
             told = write(unfinished.result, config, trainer.parser, best, inputs)
+            record.makes(parser_of(unfinished.result, config.out))
             for path in sorted(unfinished.result.iterdir()):
                 record.artifact(path)
     say(f"Best on validation after epoch {best.epoch}, {len(inputs.validation):,} videos:\n{told}")
@@ -133,6 +135,14 @@ class Inputs:
         folder = config.cleaning.pseudo
         pseudo = None if folder is None else read_pseudo_labels(folder, train.keys).to(device)
         return cls(train, validation, start(config.parser, traits(train.shards, features)), pseudo)
+
+    def things(self, config: Config) -> list[Thing]:
+        """All that is read, as the run tells it."""
+        sets = [shard_set(split.shards, split.name) for split in (self.train, self.validation)]
+        encoder, pseudo = self.encoder, self.pseudo
+        others = [Thing("encoder", encoder.digest, str(config.parser.encoder))] if encoder else []
+        others += [Thing("pseudo_labels", digest(pseudo), str(config.cleaning.pseudo))] if pseudo is not None else []
+        return [*sets, label_tables(config.tables), *others]
 
     @property
     def manifests(self) -> dict[str, str]:

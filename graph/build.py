@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graph.audit import checks
-from graph.components import Components
+from graph.components import FILE, Components
 from graph.config import Config, open_shards
 from graph.corpus import build_corpus
 from graph.earlier import Before, save_rows
@@ -28,6 +28,7 @@ from graph.report.labels import read_labels
 from graph.rows.matrix import open_matrix
 from graph.rows.write import write_matrices
 from graph.seal import SEAL, seal
+from graph.traced import components_of
 from launch import tracking
 from launch.atomic import resumable_folder
 from launch.digest import sha256_file, sha256_json
@@ -36,6 +37,7 @@ from launch.tracking import Record
 from launch.world import World
 from shards.read import Shards
 from shards.schema import SECONDS
+from shards.traced import shard_set
 
 __all__ = ["Config", "check", "main"]
 FILES = ("report.html", "report.png", "report.json", "graph.json")
@@ -57,7 +59,8 @@ def main(config: Config) -> None:
     if world.leads:
         _lead(config, shards, world, ranks, plan)
     else:
-        _sides(config, shards, world, ranks, beside / sha256_json(plan)[:16])
+        with tracking.run(config.tracking, "graph", config, leads=False):
+            _sides(config, shards, world, ranks, beside / sha256_json(plan)[:16])
     ranks.barrier()
     if not world.leads and world.local_rank == 0:
         shutil.rmtree(beside)
@@ -71,7 +74,8 @@ def _lead(config: Config, shards: Shards, world: World, ranks: Ranks, plan: dict
         tracking.run(config.tracking, "graph", config) as record,
         resumable_folder(config.out, plan, config.replace) as unfinished,
     ):
-        record.tags({"manifest": shards.manifest.digest})
+        base = [components_of(config.base)] if config.base and (config.base / FILE).is_file() else []
+        record.reads(shard_set(shards), *base)
         sides = _sides(config, shards, world, ranks, unfinished.notes)
         outcome = decide(
             sides, config.thresholds, config.match, config.closure, config.refine, config.choice, config.seed
@@ -81,6 +85,7 @@ def _lead(config: Config, shards: Shards, world: World, ranks: Ranks, plan: dict
         found = report(outcome, shards.keys, config.match, labels, config.seed, sentences, config.steps, config.choice)
         _write(config, shards, outcome, found, unfinished.result)
         _record(record, found, unfinished.result)
+        record.makes(components_of(unfinished.result, config.out))
     for line in found.lines:
         say(line)
     say(f"Wrote forests, neighbour lists, components and a report to {config.out}: open {config.out}/report.html.")

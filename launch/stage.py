@@ -56,6 +56,7 @@ _LIST = (
     Stage("register", "finetune.register", "parser → a model in MLflow's registry, to be served over HTTP"),
     Stage("reproduce", "finetune.reproduce", "shards, LLP tables → the paper's tables, every row and seed"),
     Stage("sync", "launch.tracking.sync", "runs that their MLflow store does not have yet → the store"),
+    Stage("lineage", "launch.tracking.trace", "a run, or a folder → all that it was made from, as a tree"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}

@@ -24,12 +24,13 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from launch.atomic import sync, whole_file
+from launch.digest import sha256_file
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.world import World
 from pretrain.engine.engine import Engine
-from pretrain.sealed import fault, seal
+from pretrain.sealed import FILES, fault, seal
 
 LATEST, BEST, STATE = "latest", "best", "state.json"
 STEP, ASIDE = "step-", "passed-over-"
@@ -139,6 +140,15 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         self._here = done
+
+    def told(self) -> dict[str, str]:
+        """What the run says of the newest one: where it is, and the digest of the list of its files' digests."""
+        newest = next(iter(self._all()), None)
+        if newest is None:
+            return {}
+        best = self._best()
+        told = {"checkpoint": str(newest.absolute()), "checkpoint.digest": sha256_file(newest / FILES)}
+        return told | ({"checkpoint.best": str(best.absolute())} if best else {})
 
     def clear(self) -> None:
         """Deletes every checkpoint there is. Raises Refusal on every rank when one is left, which would be resumed."""

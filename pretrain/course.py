@@ -76,6 +76,8 @@ class Course:
         found = {} if in_haste else self.look(done)
         with self._speed.apart():
             self._checkpoints.save(self._engine, done, self._record.run_id, score(found, self._config.loss.mode))
+            if self._engine.world.leads:
+                self._record.tags(self._checkpoints.told())
 
     def _quiet_until(self) -> int:
         after = self._config.alarms.after

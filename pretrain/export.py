@@ -25,11 +25,13 @@ from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
 from pretrain.model import Description, Transformer, describe_encoder, load_encoder
+from pretrain.traced import encoder_of
 from shards.finished import VERSION, Bad, Bench, Done, going_on, sweep
 from shards.location import Location
 from shards.manifest import Manifest
 from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import MODALITIES, SECONDS, Feature, Video, seconds_of
+from shards.traced import shard_set, written_set
 from shards.write import ShardWriter
 
 EMBEDDINGS = ("pretrained_audio", "pretrained_visual")
@@ -66,7 +68,7 @@ def main(config: Config) -> None:
         say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
         say(f"Read from '{config.shards}': {_counted(sets)}.")
         manifests = {name: shards.manifest.digest for name, shards in sets.items()}
-        record.tags({"encoder": described.digest, "manifest": " ".join(manifests.values())})
+        record.reads(encoder_of(config.encoder), *(shard_set(each, name) for name, each in sets.items()))
         for shards in sets.values():
             check_features(described, shards)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +83,7 @@ def main(config: Config) -> None:
                 manifest.write(unfinished.result / name)
         for name, manifest in written.items():
             say(f"Wrote '{config.out / name}': {manifest.videos} videos, manifest {manifest.digest[:12]}.")
-            record.tags({f"manifest.{name or 'all'}": manifest.digest})
+        record.makes(*(written_set(manifest, config.out / name, name) for name, manifest in written.items()))
         record.skipped(0, [fault for each in done for _, fault in each.bad])
 
 

@@ -18,18 +18,21 @@ from pydantic import Field
 
 from launch import tracking
 from launch.atomic import whole_folder
+from launch.digest import sha256_file
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking import Tracking
+from launch.tracking import Thing, Tracking
 from pretrain.evaluation.labelled import Truth, probe_seconds, probe_videos, retrieve
 from pretrain.evaluation.subjects import Seen, Subject, see, subjects
 from pretrain.export import check_features
 from pretrain.model import describe_encoder, load_encoder
+from pretrain.traced import encoder_of
 from shards.labels import SPLITS, Tables
 from shards.location import Location
 from shards.read import ReadSettings, Shards, open_sets
 from shards.schema import MODALITIES
+from shards.traced import label_tables, shard_set
 
 PROBE = "probe.json"
 HEADS = {
@@ -68,12 +71,14 @@ def main(config: Config) -> None:
         seen = {name: see(shards, compared, name != "train", config.batch) for name, shards in sets.items()}
         truths = {name: Truth.of(tables, seen[name].keys) for name in SPLITS}
         found = {each.name: scores(each, seen, truths) | each.leak(sets["test"]) for each in compared}
-        record.tags({"encoder": described.digest} | {f"manifest.{n}": s.manifest.digest for n, s in sets.items()})
+        read = (shard_set(shards, name) for name, shards in sets.items())
+        record.reads(encoder_of(config.encoder), *read, label_tables(config.tables))
         record.metrics(0, {f"{n.split()[0]}.{key}": value for n, of in found.items() for key, value in of.items()})
         videos = {name: len(each.keys) for name, each in seen.items()}
         told = {"encoder": described.digest, "seed": config.seed, "videos": videos, "scores": found}
         (folder / PROBE).write_text(json.dumps(told, indent=1) + "\n")
         record.artifact(folder / PROBE)
+        record.makes(Thing("scores", sha256_file(folder / PROBE), config.out))
         record.skipped(0, [fault for each in seen.values() for fault in each.faults])
     say(f"Mean average precision in percent on {videos['test']:,} test videos:\n{table(found)}")
     say(leaks(found[compared[-1].name]))

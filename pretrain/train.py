@@ -5,6 +5,7 @@ Started again with the same settings it goes on from the last good checkpoint in
 encoder lies in `out/encoder`.
 """
 
+import json
 import shutil
 from typing import Any
 
@@ -16,17 +17,19 @@ from launch.atomic import whole_folder
 from launch.digest import sha256_file
 from launch.preemption import preemption
 from launch.progress import say
-from launch.tracking import Record
+from launch.tracking import Record, Thing
 from launch.world import World
 from pretrain import outset
 from pretrain.batches import Batches, read_groups
 from pretrain.checkpoint import Checkpoints
 from pretrain.config import Config
 from pretrain.course import Course
-from pretrain.engine.engine import Engine
+from pretrain.engine.engine import Engine, deepspeed_config
 from pretrain.model import SETTINGS, Transformer, save_encoder
+from pretrain.traced import encoder_of
 from shards.groups import Groups
 from shards.read import Shards
+from shards.traced import shard_set
 
 
 def check(config: Config) -> None:
@@ -53,7 +56,9 @@ def main(config: Config) -> None:
         tracking.run(config.tracking, "pretrain", config, world.leads, found.run if found else "") as record,
         preemption(world) as asked_to_stop,
     ):
-        record.tags({name: origin[name] for name in ("manifest", "components", "closure", "refine")})
+        record.tags({name: origin[name] for name in ("closure", "refine")})
+        record.text("deepspeed.json", json.dumps(deepspeed_config(config.engine), indent=1) + "\n")
+        record.reads(shard_set(shards), Thing("components", origin["components"], config.components))
         start = checkpoints.resume(engine, found)
         outset.tell(config, batches, steps, start, world)
         stop = min(steps, start + config.stop_after) if config.stop_after else steps
@@ -124,5 +129,6 @@ def _write_encoder(config: Config, engine: Engine, batches: Batches, origin: dic
     with whole_folder(folder, replace=True) as temporary:
         save_encoder(temporary, weights, config.model, batches.widths(), origin)
     record.artifact(folder / SETTINGS)  # the weights stay in one place: they can be gigabytes
+    record.makes(encoder_of(folder))
     size = sum(value.numel() for value in weights.values())
     say(f"Wrote the encoder ({size:,} weights) to '{folder}', checkpoints to '{config.out / 'checkpoints'}'.")

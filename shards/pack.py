@@ -20,10 +20,11 @@ from pydantic import Field
 from launch import tracking
 from launch.atomic import Unfinished, resumable_folder
 from launch.crew import share_out
+from launch.digest import sha256_json
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.settings import Settings
-from launch.tracking import Record, Tracking
+from launch.tracking import Record, Thing, Tracking
 from shards.finished import Done, going_on, sweep
 from shards.labels import SPLITS, Tables
 from shards.manifest import Manifest
@@ -33,6 +34,7 @@ from shards.sources.join import Selection, check_distinct, join
 from shards.sources.npy import open_folders
 from shards.sources.tfrecord import open_records
 from shards.sources.webdataset import open_tars
+from shards.traced import label_tables, written_set
 
 CORPUS = "corpus.json"
 """What a generator leaves beside the feature folders' parent: its name, version and seed, copied into the manifest."""
@@ -77,6 +79,7 @@ def main(config: Config) -> None:
     selection = _select(config, sources)
     plan = Plan(selection, config.videos_per_shard)
     with tracking.run(config.tracking, "pack", config) as record:
+        record.reads(*_things(config))
         with resumable_folder(config.out, plan.identity(), config.replace) as unfinished:
             done = _make(config, plan, unfinished)
             sweep(unfinished, done)
@@ -89,9 +92,16 @@ def main(config: Config) -> None:
                 f"Wrote '{config.out / name}': {manifest.videos} videos in {len(manifest.shards)} shards, "
                 f"{size:,.0f} MiB, manifest {manifest.digest[:12]}."
             )
-            record.tags({f"manifest.{name or 'all'}": manifest.digest})
             record.metrics(0, {f"videos.{name or 'all'}": manifest.videos})
+        record.makes(*(written_set(manifest, config.out / name, name) for name, manifest in manifests.items()))
         _report_left_out(record, done, selection)
+
+
+def _things(config: Config) -> list[Thing]:
+    """What is read that has a digest: the tables, and the corpus that a generator planted."""
+    planted = _corpus(config.features) if config.features else None
+    corpus = [Thing("corpus", sha256_json(planted), str(config.features))] if planted else []
+    return corpus + ([label_tables(config.tables)] if config.tables else [])
 
 
 def _sources(config: Config) -> list[Source]:

@@ -20,11 +20,13 @@ from pydantic import Field
 
 from launch import tracking
 from launch.atomic import whole_folder
-from launch.digest import sha256_file
+from launch.digest import sha256_file, sha256_json
 from launch.progress import say, track
 from launch.settings import Settings
-from launch.tracking import Tracking
+from launch.tracking import Thing, Tracking
 from shards.labels import DENSE_FILES, FULL_FILE, SPLITS, WEAK_FILES, Tables, feature_id
+from shards.manifest import NAME as MANIFEST
+from shards.manifest import Manifest
 from shards.pack import CORPUS
 from shards.planted.dice import Dice
 from shards.planted.mixtures import draw_sources
@@ -34,6 +36,7 @@ from shards.planted.world import GENERATOR_VERSION, MODALITIES, STREAMS, render
 from shards.schema import Feature, Video
 from shards.sources.arrays import RAW
 from shards.tables import write_dense
+from shards.traced import label_tables, written_set
 from shards.write import Writer
 
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
@@ -73,6 +76,7 @@ def main(config: Config) -> None:
                 _write_unlabelled(config, identity, spread, out)
         record.metrics(0, {f"videos.{split}": len(tables.keys(split)) for split in SPLITS})
         record.text(CORPUS, json.dumps(identity, indent=2))
+        record.makes(*_things(config, identity))
     counts = ", ".join(f"{len(tables.keys(split)):,} {split}" for split in SPLITS)
     say(f"Wrote '{config.out}': {counts} and {config.unlabelled:,} unlabelled videos, generator {GENERATOR_VERSION}.")
 
@@ -101,6 +105,13 @@ def _identity(config: Config, tables: Tables) -> dict[str, Any]:
         "unlabelled": config.unlabelled,
         "resnet_rows": config.resnet_rows if config.layout == "npy" else 10,
     }
+
+
+def _things(config: Config, identity: Mapping[str, Any]) -> list[Thing]:
+    """What was made: the corpus, its tables, and the shard sets that were written at once."""
+    names = [name for name in (*SPLITS, "unlabelled") if (config.out / name / MANIFEST).exists()]
+    sets = [written_set(Manifest.read(config.out / name), config.out / name, name) for name in names]
+    return [Thing("corpus", sha256_json(identity), config.out), label_tables(config.out / "tables"), *sets]
 
 
 def _write_split(

@@ -10,6 +10,7 @@ import numpy as np
 
 from finetune.batches import Missing, Traits, check_same, traits
 from launch.refusal import Refusal
+from launch.tracking import Thing
 from shards.labels import SPLITS, Tables, feature_id
 from shards.location import Location
 from shards.read import ReadSettings, Shards, open_sets
@@ -18,6 +19,7 @@ from shards.sources import BadVideo, Source, unreadable
 from shards.sources.arrays import LLP_NAMES
 from shards.sources.join import Selection, check_distinct, join
 from shards.sources.npy import SUFFIX, open_folders
+from shards.traced import shard_set
 
 ALL: tuple[str, ...] = ()
 """Named as the videos to parse: all there are."""
@@ -43,6 +45,9 @@ class Videos(Protocol):
 
     def told(self) -> dict[str, Any]:
         """What `parses.json` says of them: where they come from, and which features these are."""
+
+    def things(self) -> list[Thing]:
+        """What the run says that was read: shard sets, which have digests."""
 
     def few(self, first: int, count: int) -> Few:
         """So many videos from this place on, read now; raises Refusal for a bad one that is not to be skipped."""
@@ -70,6 +75,10 @@ class OfShards:
             "source": dict(manifest.source),
         }
 
+    def things(self) -> list[Thing]:
+        """The set."""
+        return [shard_set(self.shards, self.name)]
+
     def few(self, first: int, count: int) -> Few:
         """Reads them straight into arrays."""
         asked = self.places[first : first + count]
@@ -95,6 +104,10 @@ class OfFolders:
             "features": described,
             "source": {"inputs": [dict(each.told) for each in sources]},
         }
+
+    def things(self) -> list[Thing]:
+        """None: feature files have no digest."""
+        return []
 
     def few(self, first: int, count: int) -> Few:
         """Reads file by file, and rounds as shards do, so that a video is parsed alike from either."""

@@ -20,12 +20,12 @@ from finetune.reproduction.results import Flat, Identity, Result
 from finetune.reproduction.rows import Row
 from finetune.reproduction.sources import Sources, manifests, planted
 from finetune.scoring.metrics import LEVELS
-from finetune.scoring.protocol import table_digests
 from finetune.train import BESIDE_THE_COURSE
 from launch.atomic import whole_file
 from launch.chain import run, words
 from launch.digest import sha256_file, sha256_json
 from launch.settings import load
+from shards.traced import table_digests
 
 TOLD = {*Recipe.model_fields, "missing"} - {"seed"}
 """Settings of a training that fix what is trained, and on what."""

@@ -15,10 +15,11 @@ from finetune.parser import Parser
 from finetune.scoring.decision import Protocol, allowed, decide
 from finetune.scoring.metrics import Parse, Scores, category_scores, exclusive_scores, scores
 from finetune.scoring.thresholds import FITTED_ON, Thresholds, best_thresholds, read, told
-from launch.digest import sha256_file
 from launch.progress import track
 from launch.refusal import Refusal
-from shards.labels import DENSE_FILES, FULL_FILE, SIZES, WEAK_FILES
+from shards.labels import SIZES
+
+SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,6 @@ def fit_thresholds(parser: Parser, validation: Split, protocol: Protocol, batch:
     may = torch.cat([allowed(parsed, protocol) for parsed in whole], dim=1).cpu().numpy()
     best = best_thresholds(probabilities, may, np.stack(validation.truth), protocol.threshold)
     return told(best, protocol.fitted_under)
-
-
-def table_digests(folder: Path) -> dict[str, str]:
-    """The sha256 of each of the six annotation tables in `folder`, by file name: which truth a score was held to."""
-    names = sorted([*WEAK_FILES.values(), FULL_FILE, *DENSE_FILES.values()])
-    return {name: sha256_file(folder / name) for name in names}
 
 
 def describe(
@@ -194,4 +189,4 @@ def write_scores(folder: Path, judgement: Judgement, protocol: Mapping[str, Any]
         "protocol": dict(protocol),
         "videos": judgement.videos,
     }
-    (folder / "scores.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / SCORES).write_text(json.dumps(content, indent=2) + "\n")

@@ -16,7 +16,8 @@ for _limit, _value in (("TIMEOUT", "10"), ("MAX_RETRIES", "0")):  # seconds; the
 
 from launch.tracking.begin import prepare  # noqa: E402
 from launch.tracking.lifetime import mark, run  # noqa: E402  # the switches are read when mlflow is imported
+from launch.tracking.lineage import Thing  # noqa: E402
 from launch.tracking.record import Record  # noqa: E402
 from launch.tracking.settings import Tracking  # noqa: E402
 
-__all__ = ["Record", "Tracking", "mark", "prepare", "run"]
+__all__ = ["Record", "Thing", "Tracking", "mark", "prepare", "run"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launch.tracking import lineage
 from launch.tracking.journal import Journal, Operation
 from launch.tracking.settings import PARENT
 from launch.tracking.shelf import parked
@@ -115,9 +116,15 @@ class Delivery:
     def _do_dataset(self, operation: Operation) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(operation["name"], operation["digest"], "local", operation["source"])
+        told = ("name", "digest", "source_type", "source", "schema", "profile")
+        dataset = Dataset(*(operation[name] for name in told))
         tags = [InputTag("mlflow.data.context", operation["context"])]
         self._client.log_inputs(self._journal.target, [DatasetInput(dataset, tags)])
+
+    def _do_links(self, operation: Operation) -> None:
+        run = self._run()
+        if lineage.is_own(run.data.tags.get(lineage.NOTE, "")):
+            self._client.set_tag(self._journal.target, lineage.NOTE, lineage.describe(self._client, run))
 
     def _do_artifact(self, operation: Operation) -> None:
         path = Path(operation["path"])

@@ -11,6 +11,7 @@ from launch.progress import say
 from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.settings import Settings
+from launch.tracking import facts, machine
 from launch.tracking.begin import begun
 from launch.tracking.journal import Journal
 from launch.tracking.record import Record
@@ -34,7 +35,8 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
     the journal under the root, and sent when it answers, or by `python -m launch sync`.
     """
     if not leads:
-        yield Record(None)
+        with machine.sampled(Record(None), tracking.system_interval):
+            yield Record(None)
         return
     writer = begun(tracking, stage, resume)
     run_id = writer.journal.run_id
@@ -45,7 +47,9 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
         with _terminated_as_exit(), watch.last_words(lambda *_: _fail_at_once(writer, tracking)):
             record = Record(writer, run_id, tracking.store, tracking.wait)
             _log_settings(record, settings)
-            yield record
+            facts.note(record, stage)
+            with machine.sampled(record, tracking.system_interval):
+                yield record
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

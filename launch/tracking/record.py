@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.tracking import lineage
+from launch.tracking.lineage import Thing
+from launch.tracking.redact import redacted
 from launch.tracking.store import Unreachable, answered, connect
 from launch.tracking.writer import Writer
 
@@ -38,7 +41,7 @@ class Record:
     def text(self, name: str, content: str) -> None:
         """Writes a small text file (name with its suffix) into the run."""
         if self._writer:
-            self._writer.put({"do": "text", "name": name, "content": content})
+            self._writer.put({"do": "text", "name": name, "content": redacted(content)})
 
     def skipped(self, step: int, faults: Collection[str]) -> None:
         """Counts the videos that were skipped so far, and lists and says why: one sentence a video."""
@@ -63,18 +66,26 @@ class Record:
     def tags(self, values: Mapping[str, str]) -> None:
         """Sets tags: short facts to find the run by, such as the digests of what it read."""
         if self._writer and values:
-            self._writer.put({"do": "tags", "values": dict(values)})
+            self._writer.put({"do": "tags", "values": {name: redacted(value) for name, value in values.items()}})
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Logs settings; one that the run has with another value becomes a tag that tells both."""
         if self._writer:
-            self._writer.put({"do": "params", "values": {name: str(value) for name, value in values.items()}})
+            words = {name: redacted(str(value)) for name, value in values.items()}
+            self._writer.put({"do": "params", "values": words})
 
-    def dataset(self, name: str, digest: str, source: str, context: str = "") -> None:
-        """Lists a dataset among what the run read: a digest of at most 36 characters, a source as a JSON text."""
-        if self._writer:
-            told = {"name": name, "digest": digest, "source": source, "context": context}
-            self._writer.put({"do": "dataset", **told})
+    def reads(self, *things: Thing) -> None:
+        """Notes all that the stage reads: as tags, data also as datasets, and with links to the runs that made it."""
+        self.tags(lineage.input_tags(things))
+        if self._writer and things:
+            for thing in things:
+                if thing.columns:
+                    self._writer.put({"do": "dataset", **lineage.dataset(thing)})
+            self._writer.put({"do": "links"})
+
+    def makes(self, *things: Thing) -> None:
+        """Notes all that the stage has made, once it is whole, so that the stages that read it find this run."""
+        self.tags(lineage.output_tags(things))
 
     def register(self, model: Path, name: str, alias: str, tags: Mapping[str, str]) -> str:
         """Copies a model's folder into the run and makes it the newest version of the registered model; its number.

@@ -32,6 +32,12 @@ class Tracking(Settings):
         "journal",
     )
 
+    system_interval: float = Field(
+        10.0,
+        ge=0,
+        description="seconds between two samples of each host's load: CPU, memory, disk, network, GPUs; 0: none",
+    )
+
     @model_validator(mode="after")
     def _has_an_address_that_mlflow_takes(self) -> Self:
         if self.uri:

@@ -189,7 +189,7 @@ def test_a_refusal_is_not_started_again_and_a_command_that_is_killed_leaves_no_r
 
 def statuses(out: Path) -> list[str]:
     """Of the MLflow runs that were written."""
-    client = MlflowClient(Tracking(root=out / "runs").uri)
+    client = MlflowClient(Tracking(root=out / "runs").store)
     experiment = client.get_experiment_by_name("soundsight")
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 

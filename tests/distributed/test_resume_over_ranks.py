@@ -53,7 +53,7 @@ def test_the_encoder_is_that_of_one_rank_to_rounding(folder: Path, name: str) ->
 
 
 def test_losses_are_those_of_one_rank_to_rounding_and_lie_in_the_run_that_began(folder: Path) -> None:
-    client = MlflowClient(Tracking(root=folder / "runs").uri)
+    client = MlflowClient(Tracking(root=folder / "runs").store)
 
     def losses(experiment: str) -> list[tuple[int, float]]:
         found = client.get_experiment_by_name(experiment)

@@ -71,7 +71,7 @@ def test_embeddings_are_shards_of_the_same_videos(out: Path) -> None:
 
 
 def test_every_stage_is_a_finished_run_of_one_experiment(out: Path) -> None:
-    client = MlflowClient(Tracking(root=out / "runs").uri)
+    client = MlflowClient(Tracking(root=out / "runs").store)
     experiment = client.get_experiment_by_name("soundsight")
     assert experiment
     runs = client.search_runs([experiment.experiment_id])

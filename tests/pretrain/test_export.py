@@ -84,7 +84,7 @@ def test_skipped_videos_of_all_sets_are_counted_listed_and_told_in_each_manifest
     left_out = {name: each.manifest.source["left_out"] for name, each in written.items()}
     assert left_out == {"train": {"bad": 2}, "test": {"bad": 0}}
     run = last_run(runs)
-    path = MlflowClient(Tracking(root=runs).uri).download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
+    path = MlflowClient(Tracking(root=runs).store).download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
     lines = Path(path).read_text().splitlines()
     assert run.data.metrics["skipped_videos"] == len(lines) == 2
     assert all(key in line for key, line in zip(bad, lines, strict=True))
@@ -99,22 +99,24 @@ def test_every_set_of_a_folder_is_exported_under_its_name(planted, runs: Path, e
     written = open_sets(encoder.parent / "embedded")
     assert set(written) == {"train", "test"}
     tags = last_run(runs).data.tags
-    assert {tags[f"manifest.{name}"] for name in written} == {each.manifest.digest for each in written.values()}
-    assert tags["manifest"].split() == [Shards.open(planted.shards).manifest.digest] * 2
+    for name, each in written.items():
+        assert tags[f"output.shards.{name}"] == each.manifest.digest
+        assert tags[f"input.shards.{name}"] == Shards.open(planted.shards).manifest.digest
+    assert tags["input.encoder"] == describe_encoder(encoder).digest
 
 
 def last_run(runs: Path) -> Run:
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     experiment = client.get_experiment_by_name("soundsight")
     assert experiment
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
 
 
-def test_one_set_is_tagged_as_all(planted, runs: Path, encoder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_one_set_is_tagged_without_a_name(planted, runs: Path, encoder: Path) -> None:  # type: ignore[no-untyped-def]
     main(config(encoder, planted.shards, runs))
     tags = last_run(runs).data.tags
-    assert tags["manifest"] == Shards.open(planted.shards).manifest.digest
-    assert tags["manifest.all"] == Shards.open(encoder.parent / "embedded").manifest.digest
+    assert tags["input.shards"] == Shards.open(planted.shards).manifest.digest
+    assert tags["output.shards"] == Shards.open(encoder.parent / "embedded").manifest.digest
 
 
 def test_an_output_that_is_there_is_refused_before_anything_is_read(

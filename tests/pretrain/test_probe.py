@@ -221,7 +221,7 @@ def test_skipped_videos_are_counted_listed_and_neither_fitted_nor_scored_on(
     found = torn.probed(tmp_path / "out", runs, reading={"on_bad": "skip"})
     assert found["videos"] == {split: size - 1 for split, size in SIZES.items()}
     assert found["scores"]["raw features"] != told["scores"]["raw features"]
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     experiment = client.get_experiment_by_name("soundsight")
     assert experiment
     run = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
@@ -231,7 +231,7 @@ def test_skipped_videos_are_counted_listed_and_neither_fitted_nor_scored_on(
     assert all(key.replace("%2E", ".") in line for key, line in zip(bad, lines, strict=True))
     assert run.data.metrics["pre-trained.video_map"] == found["scores"]["pre-trained encoder"]["video_map"]
     manifests = {name: each.manifest.digest for name, each in open_sets(torn.folder).items()}
-    assert {name: run.data.tags[f"manifest.{name}"] for name in SPLITS} == manifests
+    assert {name: run.data.tags[f"input.shards.{name}"] for name in SPLITS} == manifests
 
 
 def test_scores_that_no_label_defines_are_left_out_of_the_file(corpus: Corpus, runs: Path, tmp_path: Path) -> None:

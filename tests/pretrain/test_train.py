@@ -152,7 +152,7 @@ def test_skipped_videos_of_all_ranks_are_counted_and_listed_once(
     given = chosen(planted, runs, tmp_path / "out") | {"shards": shards, "reading": {"on_bad": "skip"}}
     said = launch_two(given | {"tracking": {"root": runs, "experiment": "damaged"}}, folder / "extensions")
     assert "Skipped 2 videos, which are listed in the run's skipped.txt." in said
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     (run,) = client.search_runs([client.get_experiment_by_name("damaged").experiment_id])
     assert run.data.metrics["skipped_videos"] == 2
     path = client.download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
@@ -177,7 +177,7 @@ def test_a_run_that_dies_has_listed_what_it_skipped_before_its_last_checkpoint(
     monkeypatch.setattr(course, "train_step", dying)
     with pytest.raises(KeyboardInterrupt):
         main(Config.model_validate(given | {"tracking": {"root": runs, "experiment": "dying"}}))
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     (run,) = client.search_runs([client.get_experiment_by_name("dying").experiment_id])
     path = client.download_artifacts(run.info.run_id, "skipped.txt", str(tmp_path))
     told = Path(path).read_text().splitlines()
@@ -190,7 +190,7 @@ def test_a_run_that_meets_no_bad_video_says_that_it_skipped_none(
 ) -> None:  # type: ignore[no-untyped-def]
     given = chosen(planted, runs, tmp_path) | {"steps": 1, "tracking": {"root": runs, "experiment": "whole"}}
     main(Config.model_validate(given))
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     (run,) = client.search_runs([client.get_experiment_by_name("whole").experiment_id])
     assert run.data.metrics["skipped_videos"] == 0
     assert "skipped.txt" not in [each.path for each in client.list_artifacts(run.info.run_id)]

@@ -40,7 +40,7 @@ def test_a_run_does_not_resume_on_another_closure(planted, two_ways, runs: Path,
 def test_the_tracked_run_names_the_closure(planted, runs: Path, alone: World, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     given = chosen(planted, runs, tmp_path) | {"steps": 1, "tracking": {"root": runs, "experiment": "closure"}}
     main(Config.model_validate(given))
-    client = MlflowClient(Tracking(root=runs).uri)
+    client = MlflowClient(Tracking(root=runs).store)
     (run,) = client.search_runs([client.get_experiment_by_name("closure").experiment_id])
     assert (run.data.tags["closure"], run.data.tags["refine"]) == ("joint", "none")
 

@@ -53,7 +53,7 @@ def test_settings_metrics_tags_and_artifacts_are_in_the_run(tracking: Tracking, 
     points = client.get_metric_history(found.info.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 0.25)]
     names = {file.path for file in client.list_artifacts(found.info.run_id)}
-    assert names == {"settings.json", "scores.json", "notes.txt"}
+    assert names == {"settings.json", "packages.txt", "scores.json", "notes.txt"}
 
 
 def _fail() -> None:
