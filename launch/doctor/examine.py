@@ -34,7 +34,7 @@ class Config(Settings):
     clear_locks: bool = Field(False, description="whether locks that a killed compiler left are removed")
     patience: float = Field(30.0, gt=0, description="seconds a check may take, on each host")
     report: Literal["table", "json"] = Field(
-        "table", description="for people, or one line for a program, such as the doctor of another host"
+        "table", description="for people, or a line a host for programs, such as another host's doctor"
     )
     tracking: Tracking = Tracking()
 
@@ -50,7 +50,8 @@ def main(config: Config) -> None:
     """Looks, and shows what was found; SystemExit with 1 when something failed."""
     reports = _of_hosts(config, config.hosts) if config.hosts else [Report.of_this_machine(here(config))]
     if config.report == "json":
-        say(reports[0].to_json())
+        for report in reports:
+            say(report.to_json())
     else:
         show(reports)
     if worst(reports) == "failed":

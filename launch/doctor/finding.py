@@ -57,7 +57,8 @@ class Report:
 
     def to_json(self) -> str:
         """The report in one line."""
-        return json.dumps({"machine": self.machine, "findings": [asdict(each) for each in self.findings]})
+        findings = [asdict(each) for each in self.findings]
+        return json.dumps({"host": self.host, "machine": self.machine, "findings": findings})
 
     @classmethod
     def from_json(cls, host: str, line: str) -> "Report":

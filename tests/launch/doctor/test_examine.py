@@ -20,21 +20,7 @@ def test_a_healthy_machine_is_told_in_a_table_and_ends_with_0(tmp_path: Path) ->
     lines = done.stdout.splitlines()
     assert lines[-1].startswith("Healthy: nothing failed on this machine"), done.stdout + done.stderr
     assert done.returncode == 0
-    checks = [
-        "python",
-        "code",
-        "torch",
-        "packages",
-        "faiss",
-        "GPUs",
-        "compiled",
-        "disk",
-        "shared",
-        "open",
-        "interfaces",
-        "host",
-        "MLflow",
-    ]
+    checks = {"python", "code", "torch", "packages", "faiss", "GPUs", "compiled", "disk", "shared", "open", "MLflow"}
     assert all(any(f" {check}" in line for line in lines) for check in checks)
     assert list(tmp_path.iterdir()) == []
 

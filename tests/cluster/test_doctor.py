@@ -1,0 +1,76 @@
+"""The doctor of a cluster, on real hosts: a healthy one, and one on which four things are wrong with four hosts."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import Cluster, Host
+from tests.shards.sets import write
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
+def doctor(host: Host, hostfile: Path, *words: str | Path) -> tuple[int, list[str]]:
+    """The exit code and the lines of the doctor, asked on a host."""
+    command = [sys.executable, "-m", "launch", "doctor", "--hosts", hostfile, "--tracking.root", "/tmp/runs", *words]
+    done = host.run(command, timeout=240)
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.returncode, done.stdout.splitlines()
+
+
+def of(lines: list[str], check: str, state: str = "") -> list[str]:
+    """The table's lines of a check, with one blank between words."""
+    found = [" ".join(line.split()) for line in lines if line.startswith(("ok", "doubtful", "FAILED"))]
+    return [line for line in found if line.partition(" ")[2].startswith(check) and line.startswith(state)]
+
+
+@pytest.mark.timeout(300)
+def test_hosts_that_are_well_are_told_so_with_what_lies_between_them(cluster: Cluster) -> None:
+    hosts = cluster.hosts[:2]
+    write(cluster.shared / "doctor-shards")
+    hostfile = cluster.hostfile(*hosts, name="doctor.hosts")
+    code, lines = doctor(hosts[0], hostfile, "--shards", cluster.shared / "doctor-shards")
+    assert lines[0] == "Asking 2 hosts: host1, host2."
+    assert lines[-1].startswith("Healthy: nothing failed on 2 hosts"), "\n".join(lines)
+    assert code == 0
+    for check in ("ssh", "python", "code", "torch", "packages", "clock", "links", "sum over hosts", "shards"):
+        (line,) = of(lines, check)
+        assert line.startswith(f"ok {check} "), line
+        assert " all 2 " in line, "it is the same on both"
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.timeout(300)
+def test_each_fault_names_the_host_that_has_it_and_what_to_do(cluster: Cluster) -> None:
+    if FAKETIME is None:
+        pytest.skip("libfaketime is not installed (apt-get install faketime)")
+    asks, late, other, gone = cluster.hosts
+    shards = cluster.site / "doctor-shards"
+    write(late.own / "site" / "doctor-shards")
+    shutil.copytree(late.own / "site" / "doctor-shards", asks.own / "site" / "doctor-shards")
+    (other.own / "site" / "old" / "numpy-1.26.4.dist-info").mkdir(parents=True)
+    metadata = other.own / "site" / "old" / "numpy-1.26.4.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
+    cluster.variables(late, {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+60s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    cluster.variables(other, {"PYTHONPATH": str(cluster.site / "old")})
+    cluster.link_down(gone)
+    try:
+        hostfile = cluster.hostfile(late, other, gone, name="doctor.hosts")
+        code, lines = doctor(asks, hostfile, "--shards", shards, "--measure", "False")
+    finally:
+        cluster.link_up(gone)
+        for host in (late, other):
+            cluster.variables(host, {})
+    assert code == 1
+    assert of(lines, "ssh", "FAILED")[0].startswith("FAILED ssh host4 ssh: connect to host host4 port 22: ")
+    assert of(lines, "clock", "FAILED")[0].startswith("FAILED clock host2 60.0 s ahead of the others")
+    assert of(lines, "clock", "ok")[0].startswith("ok clock host3 within")
+    assert of(lines, "packages", "FAILED")[0].startswith("FAILED packages host3 numpy 1.26.4, but host2 has")
+    assert of(lines, "shards", "FAILED")[0].startswith("FAILED shards host3 ")
+    assert "here" in of(lines, "python")[0], "the machine that asks is none of the hosts"
+    remedies = " ".join(" ".join(lines[lines.index("What to do") :]).split())
+    assert "clock host2: set it by NTP" in remedies
+    assert "ssh host4: try `ssh host4 true`" in remedies
+    assert lines[-1].startswith("Not healthy: 4 failed on 4 hosts: ssh (host4)")
