@@ -102,13 +102,14 @@ class Served:
 
     def __init__(self, host: str, ranks: int) -> None:
         """`host`: the address of this machine that the other hosts know."""
-        self._host, self._ranks = host, ranks
+        self._ranks = ranks
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of hosts whose address has no name
         self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        self._address = f"{SCHEME}{host}:{self._store.port}"
 
     @property
     def address(self) -> str:
-        return f"{SCHEME}{self._host}:{self._store.port}"
+        return self._address
 
     def write(self, name: str, text: str) -> None:
         self._store.set(name, text)

@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 from typing import IO, TextIO
 
-_CHATTER = re.compile(r"^\S+: \[.*\] \[INFO\] \[launch.py:")
-"""What the launcher on every host says of itself."""
+_CHATTER = re.compile(r"^\S+: \[.*\] \[(INFO|ERROR)\] \[launch.py:")
+"""What the launcher on every host says of itself, and of ranks whose end the command tells better."""
 _ENDED = re.compile(r"^pdsh@\S+: (\S+): ssh (?:exited with exit code (\d+)|killed by signal (\d+))")
 PATIENCE = 5.0
 """Seconds to wait for the last words of a launcher that has ended."""

@@ -7,7 +7,8 @@ import pytest
 
 from launch.ranks.connections import Connections
 
-SAID = """host1: [2026-11-30 17:22:10,181] [INFO] [launch.py:152:main] WORLD INFO DICT: {'host1': [0]}
+SAID = """host1: [2026-11-30 17:44:42,300] [ERROR] [launch.py:259:sigkill_handler] x exits with return code = 75
+host1: [2026-11-30 17:22:10,181] [INFO] [launch.py:152:main] WORLD INFO DICT: {'host1': [0]}
 host1: Read 61 videos.
 host2: pdsh@host1: host9: ssh exited with exit code 1
 """
@@ -45,6 +46,6 @@ def test_a_connection_that_failed_is_named_and_one_that_stopped_as_asked_is_not(
 
 def test_what_ranks_say_is_passed_on_and_the_launcher_s_chatter_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     lost, out, err = heard("host2: Refused: It must not.\npdsh@head: host2: ssh exited with exit code 2\n", capsys)
-    assert out.splitlines() == SAID.splitlines()[1:]
+    assert out.splitlines() == SAID.splitlines()[2:]
     assert err == "host2: Refused: It must not.\n"
     assert lost == "The launcher on host2 ended (exit code 2).", "what a rank prints is no word of pdsh's"
