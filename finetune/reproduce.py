@@ -99,7 +99,8 @@ def main(config: Config) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     if not config.tables_only:
         results.begin()
-    with tracking.run(config.tracking, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
+    around = config.tracking.model_copy(update={"system_interval": 0.0})  # the runs inside it sample the same hosts
+    with tracking.run(around, "reproduce", config, not config.tables_only, _run_of(config.out)) as record:
         within = config.tracking.model_copy(update={"parent": record.run_id})
         bench = _bench(config, _sources(config, tracking_words(within)))
         work = Work(bench, rows, seeds, results, within, recall=config.tables_only)

@@ -115,7 +115,7 @@ class Work:
         """The result of a training and a scoring, as a child run; raises TrialFailed where either failed by itself."""
         named = self.within.model_copy(update={"name": f"{row.name} {identity.seed}"})
         settings = self.bench.settings(row).model_copy(update={"seed": identity.seed})
-        with tracking.run(named, "trial", settings) as record:
+        with tracking.run(named.model_copy(update={"system_interval": 0.0}), "trial", settings) as record:
             record.tags({"row": row.name, "seed": str(identity.seed), "key": identity.key})
             inside = tracking_words(named.model_copy(update={"parent": record.run_id}))
             try:
@@ -132,5 +132,6 @@ class Work:
 
 def tracking_words(tracked: Tracking) -> list[str]:
     """The settings of a run's children as words of a stage's command line."""
-    given = {f"tracking.{name}": getattr(tracked, name) for name in ("root", "uri", "experiment", "parent", "wait")}
+    names = ("root", "uri", "experiment", "parent", "wait", "system_interval")
+    given = {f"tracking.{name}": getattr(tracked, name) for name in names}
     return words(**given)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from launch.progress import say
 from launch.ranks import watch
@@ -21,6 +22,8 @@ from launch.tracking.settings import Tracking
 from launch.tracking.store import Unreachable, answered, connect, find
 from launch.tracking.writer import Writer
 
+BESIDE: Any = {"tracking": True, "job": {"slurm", "kubernetes"}}
+"""Settings that no run is compared by: they are in settings.json, and no parameters."""
 LAST = 2.0
 """Seconds that a process which ends without unwinding waits for the store."""
 
@@ -105,7 +108,7 @@ def _say_what_is_left(journal: Journal, tracking: Tracking) -> None:
 def _log_settings(record: Record, settings: Settings) -> None:
     record.text("settings.json", settings.model_dump_json(indent=2))
     record.tags({"command": " ".join(sys.argv)})
-    record.parameters(_flatten(settings.model_dump(mode="json")))
+    record.parameters(_flatten(settings.model_dump(mode="json", exclude=BESIDE)))
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

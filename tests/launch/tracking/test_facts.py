@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from launch.job import Job
 from launch.settings import Settings
 from launch.source import commit, source_digest
 from launch.tracking import Tracking, facts, machine, run
@@ -62,6 +63,24 @@ def test_no_password_of_an_address_is_anywhere_in_the_run(tracking: Tracking, mo
     written = [path.read_bytes() for path in tracking.root.rglob("*") if path.is_file()]
     assert written
     assert not any(WORD.encode() in content for content in written), "nor in the journal, nor in the database"
+
+
+class Submitted(Settings):
+    """Settings of a stage that can be submitted to a scheduler."""
+
+    seed: int = 0
+    job: Job = Job()
+    tracking: Tracking = Tracking()
+
+
+def test_settings_that_no_run_is_compared_by_are_no_parameters_but_in_its_settings(tracking: Tracking) -> None:
+    with run(tracking, "pretrain", Submitted()) as record:
+        pass
+    client = MlflowClient(tracking.store)
+    names = client.get_run(record.run_id).data.params
+    assert {"seed", "job.processes"} < set(names)
+    assert not [name for name in names if name.startswith(("tracking", "job.slurm", "job.kubernetes"))]
+    assert {"slurm", "kubernetes"} < set(json.loads(artifact(client, record.run_id, "settings.json"))["job"])
 
 
 def test_what_cannot_be_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
