@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Points that a store takes at once."""
+FILES = ("text", "artifact")
+"""Operations that write files, often to another place than the rest: points do not wait for them."""
 CHANGED = "changed."
 """How the tags begin that tell how a setting changed from start to start."""
 
@@ -32,15 +34,20 @@ class Delivery:
         self._client, self._journal, self._root, self._live = client, journal, root, live
         self._last: dict[str, int] = {}
         self._there: dict[str, set[int]] = {}
+        self.performed = 0
+        """Operations that were done."""
         self.refused: list[str] = []
         """What the store would not take, and why."""
 
     def perform(self, operations: Sequence[Operation]) -> Iterator[int]:
         """How many are done, as it grows; raises Unreachable where the store does not answer."""
         points: list[Metric] = []
+        put_off = ""
+        before = self.performed
         for done, operation in enumerate(operations):
             if operation["do"] == "metrics":
                 points += self._fresh(operation)
+                self.performed += 1
                 if len(points) >= MOST:
                     self._send(points)
                     points = []
@@ -50,10 +57,24 @@ class Delivery:
                 self._send(points)
                 points = []
                 yield done
-            self._carry_out(operation)
+            put_off = self._try(operation, alone=len(operations) == 1) or put_off
             yield done + 1
         self._send(points)
         yield len(operations)
+        if put_off and self.performed == before:
+            raise Unreachable(put_off)
+
+    def _try(self, operation: Operation, alone: bool) -> str:
+        """Does one operation. A file that cannot be stored goes behind all others, unless there are none; then why."""
+        try:
+            self._carry_out(operation)
+        except Unreachable as error:
+            if alone or operation["do"] not in FILES:
+                raise
+            self._journal.append(operation, always=True)
+            return str(error)
+        self.performed += 1
+        return ""
 
     def _carry_out(self, operation: Operation) -> None:
         act = getattr(self, f"_do_{operation['do']}", None)

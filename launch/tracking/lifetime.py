@@ -25,7 +25,7 @@ from launch.tracking.writer import Writer
 BESIDE: Any = {"tracking": True, "job": {"slurm", "kubernetes"}}
 """Settings that no run is compared by: they are in settings.json, and no parameters."""
 LAST = 2.0
-"""Seconds that a process which ends without unwinding waits for the store."""
+"""Seconds that a process waits for a store that was silent before, or that ends without unwinding."""
 
 
 @contextlib.contextmanager
@@ -78,12 +78,11 @@ def mark(place: str, run_id: str, status: str) -> None:
 def _end(writer: Writer, tracking: Tracking, status: str) -> None:
     """Writes the status, and waits for the store; says what it does not have then."""
     journal = writer.journal
-    if not journal.empty and tracking.wait:
-        writer.drain(tracking.wait)  # what the store refuses is known only then
+    answers = writer.drain(tracking.wait)  # what the store refuses is known only then
     if journal.dropped:
         writer.put({"do": "tags", "values": {"dropped": str(journal.dropped)}}, always=True)
         say(f"{journal.dropped:,} points and files of this run were dropped; its tag 'dropped' says so.")
-    complete = writer.end(status, tracking.wait)
+    complete = writer.end(status, tracking.wait if answers else min(LAST, tracking.wait))
     writer.close()
     if not complete:
         _say_what_is_left(journal, tracking)

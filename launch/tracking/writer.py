@@ -26,7 +26,7 @@ class Writer:
         self._connect, self._store = connect, store
         self._delivery: Delivery | None = None
         self._news, self._hurry, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._failures = self._moves = 0
+        self._failures = 0
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
@@ -53,11 +53,11 @@ class Writer:
         """Whether the store has everything, after waiting for so many seconds at most in which it takes nothing."""
         self._hurry.set()
         self._news.set()
-        moves, start = self._moves, time.monotonic()
+        moves, start = self._moves(), time.monotonic()
         end = start + wait
         while not self.journal.empty and self._thread.is_alive() and time.monotonic() < end:
-            if self._moves != moves:
-                moves, end = self._moves, min(time.monotonic() + wait, start + ALL * wait)
+            if self._moves() != moves:
+                moves, end = self._moves(), min(time.monotonic() + wait, start + ALL * wait)
             time.sleep(0.01)
         self._hurry.clear()
         return self.journal.empty
@@ -78,6 +78,9 @@ class Writer:
                 self._hurry.wait(self._pause())
                 self._send()
 
+    def _moves(self) -> int:
+        return self._delivery.performed if self._delivery else 0
+
     def _pause(self) -> float:
         return min(PAUSE * 2**self._failures, LONGEST)
 
@@ -86,7 +89,7 @@ class Writer:
         try:
             self._delivery = self._delivery or self._connect()
             for count in self._delivery.perform(operations):
-                done, self._moves = count, self._moves + 1
+                done = count
         except Unreachable as error:
             self.lost(str(error))
             self.journal.sync()
