@@ -34,12 +34,12 @@ class Offset:
     """Half the time that the question took: it may be off by so much."""
 
 
-def check(hosts: Sequence[Host], seconds: float) -> dict[str, Finding]:
+def check(hosts: Sequence[Host], seconds: float) -> dict[str, list[Finding]]:
     """What is to be said of each host's clock, by its name; nothing of one that did not answer in so many seconds."""
     with ThreadPoolExecutor(min(64, len(hosts))) as pool:
         answers = pool.map(lambda host: ask(host, seconds), hosts)
         offsets = {host.name: offset for host, offset in zip(hosts, answers, strict=True) if offset}
-    return judge(offsets)
+    return {name: [finding] for name, finding in judge(offsets).items()}
 
 
 def judge(offsets: Mapping[str, Offset]) -> dict[str, Finding]:

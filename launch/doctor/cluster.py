@@ -1,9 +1,10 @@
 """The cluster: the doctor of every host is asked over ssh, and what must be the same on all of them is compared."""
 
 import shlex
+import shutil
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,10 @@ APART = {
     "driver": "install the same driver on every host",
 }
 """What to do about what differs; of anything else: install, or copy, the same."""
+NEEDED = {"ssh": "openssh-client", "pdsh": "pdsh"}
+"""Programs that start processes on other hosts, and the packages that have them."""
+Found = Mapping[str, Sequence[Finding]]
+"""What a check over hosts found, by their names."""
 BEARABLE = ("GPUs", "driver", "faiss")
 """Differences that a run can live with."""
 
@@ -32,10 +37,19 @@ def examine(
     reports = _asked(hosts, words, patience)
     well = [host for host in hosts if any(finding.check == "python" for finding in reports[host.name].findings)]
     if well:
-        _add(reports, clocks.check(well, patience))
+        _add(reports, well, "clock", lambda: clocks.check(well, patience))
     if measure and len(well) > 1:
-        _add(reports, paths.check(well, patience, interface))
+        _add(reports, well, "links", lambda: paths.check(well, patience, interface))
     return list(reports.values())
+
+
+def programs() -> Finding:
+    """Whether this machine has what starts processes on others."""
+    missing = [name for name in NEEDED if not shutil.which(name)]
+    if missing:
+        remedy = f"install it here (Debian: {' and '.join(NEEDED.values())}), or start every host by --job.no_ssh"
+        return failed("programs", f"{' and '.join(missing)} not found", remedy)
+    return fine("programs", f"{' and '.join(NEEDED)} are here")
 
 
 def compared(reports: Sequence[Report], beside: str = "") -> list[Report]:
@@ -73,10 +87,15 @@ def _report(host: Host, code: int, said: str, errors: str) -> Report:
     return replace(report, findings=(reached, *report.findings))
 
 
-def _add(reports: dict[str, Report], findings: Mapping[str, Sequence[Finding] | Finding]) -> None:
-    for name, found in findings.items():
-        more = (found,) if isinstance(found, Finding) else tuple(found)
-        reports[name] = replace(reports[name], findings=(*reports[name].findings, *more))
+def _add(reports: dict[str, Report], hosts: Sequence[Host], name: str, check: Callable[[], Found]) -> None:
+    """Adds what a check over hosts found to their reports; where it breaks down, that."""
+    try:
+        findings = check()
+    except Exception as error:
+        broken = failed(name, f"the check broke down: {type(error).__name__}: {error}", "try it by hand (ssh, ping)")
+        findings = {host.name: [broken] for host in hosts}
+    for host, found in findings.items():
+        reports[host] = replace(reports[host], findings=(*reports[host].findings, *found))
 
 
 def _against(first: Report, report: Report, beside: bool) -> Report:

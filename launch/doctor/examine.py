@@ -62,11 +62,15 @@ def _of_hosts(config: Config, file: Path) -> list[Report]:
     """A report a host, and one of this machine where it is none of them, compared with one another."""
     hosts = read_hostfile(file)
     if config.report == "table":
-        say(f"Asking {len(hosts)} hosts: {', '.join(host.name for host in hosts)}.")
+        count = f"{len(hosts)} hosts" if len(hosts) > 1 else "one host"
+        say(f"Asking {count}: {', '.join(host.name for host in hosts)}.")
+    programs = cluster.programs()
+    if programs.state == "failed":
+        return [Report.of_this_machine([programs, *here(config)])]
     reports = cluster.examine(hosts, config.words(), config.patience, config.interface, config.measure)
     if cluster.name_of_this(reports):
         return cluster.compared(reports)
-    own = replace(Report.of_this_machine(here(config)), host="here")
+    own = replace(Report.of_this_machine([programs, *here(config)]), host="here")
     return cluster.compared([*reports, own], beside=own.host)
 
 

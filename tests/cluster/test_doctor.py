@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import Cluster, Host
+from tests.cluster.hosts import ROOT, Cluster, Host
 from tests.shards.sets import write
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
-def doctor(host: Host, hostfile: Path, *words: str | Path) -> tuple[int, list[str]]:
-    """The exit code and the lines of the doctor, asked on a host."""
+def doctor(host: Host, hostfile: Path, *words: str | Path, folder: Path = ROOT) -> tuple[int, list[str]]:
+    """The exit code and the lines of the doctor, asked on a host in a folder."""
     command = [sys.executable, "-m", "launch", "doctor", "--hosts", hostfile, "--tracking.root", "/tmp/runs", *words]
-    done = host.run(command, timeout=240)
+    done = host.run(command, folder, timeout=240, PYTHONPATH=str(ROOT))
     assert "Traceback" not in done.stdout, done.stdout
     return done.returncode, done.stdout.splitlines()
 
@@ -74,3 +74,18 @@ def test_each_fault_names_the_host_that_has_it_and_what_to_do(cluster: Cluster) 
     assert "clock host2: set it by NTP" in remedies
     assert "ssh host4: try `ssh host4 true`" in remedies
     assert lines[-1].startswith("Not healthy: 4 failed on 4 hosts: ssh (host4)")
+
+
+def test_a_host_without_this_project_s_folder_is_told_what_it_lacks(cluster: Cluster) -> None:
+    first, second = cluster.hosts[:2]
+    (first.own / "site" / "mine").mkdir()
+    hostfile = cluster.hostfile(second, name="doctor.hosts")
+    code, lines = doctor(first, hostfile, folder=cluster.site / "mine")
+    assert code == 1
+    assert of(lines, "ssh")[0].startswith("ok ssh host2 ")
+    (line,) = of(lines, "doctor")
+    assert line.startswith("FAILED doctor host2 ")
+    assert "No such file or directory" in " ".join(" ".join(lines).split())
+    assert f"have this project and its python there as here: {cluster.site / 'mine'}," in " ".join(
+        " ".join(lines).split()
+    )

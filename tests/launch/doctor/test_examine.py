@@ -51,3 +51,16 @@ def test_another_host_is_asked_with_the_same_options(tmp_path: Path) -> None:
     given = ["--shards", "a b", "--out", str(tmp_path), "--clear_locks", "--patience", "7"]
     config = load(Config, [], given, "test")
     assert load(Config, [], config.words(), "test") == config
+
+
+def test_without_ssh_and_pdsh_no_host_is_asked_and_the_packages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hosts").write_text("node-a slots=1\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="1"):
+        main(["doctor", "--hosts", str(tmp_path / "hosts"), "--tracking.root", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "FAILED  programs " in shown
+    assert "ssh and pdsh not found" in shown
+    assert "(Debian: openssh-client and pdsh)" in " ".join(shown.split())
