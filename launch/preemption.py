@@ -85,4 +85,6 @@ def outlive_a_request() -> None:
 
     The rank ends it; where it cannot, a second SIGTERM does.
     """
-    signal.signal(signal.SIGTERM, Requests())
+    requests = Requests()
+    for number in ASKING:
+        signal.signal(number, requests)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from launch.tracking import Tracking
 from tests.cluster.hosts import ROOT, Cluster
 from tests.cluster.slurm import Slurm, slurm, why_not
 from tests.pretrain.conftest import chosen, plant, weights
@@ -77,6 +79,33 @@ def test_a_rank_that_is_killed_starts_all_again_in_the_same_job_and_a_request_qu
     _start_now(running, job)
     running.wait("the job ends", lambda: _state(running, job) == ("COMPLETED", "1"), log)
     _assert_equal(running.folder / "killed", expected, log)
+    assert _statuses(running, "killed") == ["FINISHED"], "all three starts are one run"
+
+
+TORCHRUN = "-m torch.distributed.run --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint host1:29611"
+
+
+@pytest.mark.parametrize("launcher", [[], TORCHRUN.split()], ids=["srun", "torchrun on each node"])
+def test_the_same_module_runs_as_tasks_of_srun_and_under_a_launcher_that_srun_starts(
+    running: Slurm, launcher: list[str]
+) -> None:
+    """Tasks that nobody has told where to meet find the first node themselves."""
+    (running.folder / "meet.py").write_text(
+        "import os, socket, torch, torch.distributed as dist\n"
+        "from launch.world import World\n"
+        "world = World.from_environment(5)\n"
+        "total = torch.tensor([world.rank + 1.0])\n"
+        "dist.all_reduce(total)\n"
+        "print(f'{socket.gethostname()} adds to {total.item()} of {world.size}', flush=True)\n"
+        "world.close()\n"
+    )
+    words = ["srun", "--nodes", "2", "--ntasks-per-node", "1", sys.executable, *launcher, "-m", "meet"]
+    paths = f"{running.folder}:{ROOT}"
+    variables = {"SLURM_CONF": str(running.folder / "slurm.conf"), "PYTHONPATH": paths}
+    done = running.node.run(words, running.folder, **variables)
+    assert done.returncode == 0, done.stdout
+    said = [line for line in done.stdout.splitlines() if "adds to" in line]
+    assert sorted(said) == ["host1 adds to 3.0 of 2", "host2 adds to 3.0 of 2"]
 
 
 def test_a_job_that_refuses_its_inputs_is_not_started_again(running: Slurm) -> None:
@@ -144,6 +173,14 @@ def _wait_for_step(running: Slurm, name: str, step: int, log: Path) -> None:
 def _start_now(running: Slurm, job: str) -> None:
     """Slurm lets a job that was queued again wait for two minutes, which tests need not."""
     running.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def _statuses(running: Slurm, name: str) -> list[str]:
+    """Of the MLflow runs of a name."""
+    client = MlflowClient(Tracking(root=running.folder / "runs").store)
+    (experiment,) = [each for each in client.search_experiments() if each.name == "soundsight"]
+    runs = client.search_runs([experiment.experiment_id])
+    return [run.info.status for run in runs if run.info.run_name == f"pretrain {name}"]
 
 
 def _assert_equal(out: Path, expected: dict[str, torch.Tensor], log: Path) -> None:
