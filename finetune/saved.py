@@ -20,6 +20,7 @@ from torch import Tensor
 from launch.atomic import whole_file
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
+from launch.room import room
 
 STATE, PATTERN = "state.json", "step-*.safetensors"
 
@@ -43,6 +44,7 @@ class Saved:
     def write(self, state: State) -> None:
         """Lets this state take the place of the one before; raises Refusal, and leaves that one, when it cannot."""
         name = PATTERN.replace("*", f"{state.numbers['step']:08d}")
+        before = {path.name for path in self._folder.glob(PATTERN)}
         try:
             with whole_file(self._folder / name) as temporary:
                 save_file({key: tensor.contiguous() for key, tensor in state.tensors.items()}, temporary)
@@ -53,9 +55,13 @@ class Saved:
                 if old.name != name:
                     old.unlink()
         except (OSError, SafetensorError) as error:
+            if name not in before:
+                (self._folder / name).unlink(missing_ok=True)
+            free = room(self._folder, sum(tensor.nbytes for tensor in state.tensors.values()))
             raise Refusal(
-                f"The state of a training must be written whole, but in '{self._folder}' it could not be: {error}; "
-                "the one before is as it was: make room or mend the disk, and the same command goes on from it."
+                f"The state of a training must be written whole, but in '{self._folder}' it could not be: {error} "
+                f"({free}); the one before is as it was: make room or mend the disk, and the same command goes on "
+                "from it."
             ) from None
 
     def read(self) -> State | None:

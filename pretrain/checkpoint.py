@@ -27,6 +27,7 @@ from launch.atomic import sync, whole_file
 from launch.digest import sha256_file
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.room import room
 from launch.settings import Settings
 from launch.world import World
 from pretrain.engine.engine import Engine
@@ -44,8 +45,8 @@ OTHER_VERSION = (
     "start over with --replace True."
 )
 UNWRITTEN = (
-    "A checkpoint must be written whole, but one in '{folder}' could not be: {error}; those before it are as they "
-    "were: make room or mend the disk, and the same command goes on from the newest."
+    "A checkpoint must be written whole, but one in '{folder}' could not be: {error} ({room}); those before it are as "
+    "they were: make room or mend the disk, and the same command goes on from the newest."
 )
 UNDELETED = (
     "A run that starts over must have no checkpoints, but those in '{folder}' could not be deleted: {error}; what is "
@@ -71,6 +72,10 @@ class Found:
     """The MLflow run that did them."""
     processes: int
     """How many processes wrote it."""
+
+
+class _Unwritten(Exception):
+    """What a disk said on some rank."""
 
 
 class Checkpoints:
@@ -135,10 +140,12 @@ class Checkpoints:
             self._together(lambda: _make_anew(partial), alone=True)
             self._together(lambda: engine.save(partial))
             self._together(lambda: self._publish(partial, state), alone=True)
-        except Refusal:
+        except _Unwritten as error:
             if self._world.leads:
                 shutil.rmtree(partial, ignore_errors=True)
-            raise
+            dist.barrier()  # what is free is known now
+            free = room(_there(self._folder), engine.size())
+            raise Refusal(UNWRITTEN.format(folder=self._folder, error=error, room=free)) from None
         self._here = done
 
     def told(self) -> dict[str, str]:
@@ -153,10 +160,13 @@ class Checkpoints:
     def clear(self) -> None:
         """Deletes every checkpoint there is. Raises Refusal on every rank when one is left, which would be resumed."""
         folder = self._folder
-        self._together(lambda: shutil.rmtree(folder) if folder.exists() else None, alone=True, rule=UNDELETED)
+        try:
+            self._together(lambda: shutil.rmtree(folder) if folder.exists() else None, alone=True)
+        except _Unwritten as error:
+            raise Refusal(UNDELETED.format(folder=folder, error=error)) from None
 
-    def _together(self, act: Callable[[], None], alone: bool = False, rule: str = UNWRITTEN) -> None:
-        """Lets every rank act, or the leading one alone, and waits for all; Refusal everywhere if any failed."""
+    def _together(self, act: Callable[[], None], alone: bool = False) -> None:
+        """Lets every rank act, or the leading one alone, and waits for all; _Unwritten everywhere if any failed."""
         mine = ""
         try:
             if self._world.leads or not alone:
@@ -169,7 +179,7 @@ class Checkpoints:
             return
         everyone: list[str] = [""] * self._world.size
         dist.all_gather_object(everyone, mine)
-        raise Refusal(rule.format(folder=self._folder, error=next(filter(None, everyone))))
+        raise _Unwritten(next(filter(None, everyone)))
 
     def _publish(self, partial: Path, state: Mapping[str, Any]) -> None:
         (partial / STATE).write_text(json.dumps({**state, "identity": self._identity}, indent=1))
@@ -235,6 +245,11 @@ class Checkpoints:
                 f"A run must resume with what it started with, but '{name}' is {then!r} in '{path}' and {now!r} now: "
                 f"restore {setting}, give another --out, or start over with --replace True."
             )
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
 
 
 def _make_anew(folder: Path) -> None:

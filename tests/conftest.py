@@ -2,12 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from launch.world import World
+from tests import disks
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER_WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -36,6 +37,22 @@ def _one_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(World, "close", lambda world: None)
         yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a file system of so many KiB; the test is skipped where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mount(kib: int) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        disks.mount(place, kib)
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        disks.unmount(place)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from launch.world import World
 from pretrain.engine.settings import EngineSettings
-from pretrain.engine.state import load_state, save_state
+from pretrain.engine.state import load_state, save_state, state_size
 from pretrain.model import Transformer
 
 
@@ -92,6 +92,10 @@ class Engine:
     def save(self, folder: Path) -> None:
         """Writes parameters and the optimizer's state into a folder, whole; each rank a share of them."""
         save_state(self._engine, self.model, folder / "engine", self.world)
+
+    def size(self) -> int:
+        """Bytes that `save` writes, on all ranks together."""
+        return state_size(self.model)
 
     def load(self, folder: Path) -> None:
         """Takes the state that `save` wrote, on any number of ranks and at any ZeRO stage."""

@@ -38,6 +38,11 @@ def save_state(engine: Any, model: nn.Module, folder: Path, world: World) -> Non
         save_file(share, temporary, {STEP: str(_steps(engine))})
 
 
+def state_size(model: nn.Module) -> int:
+    """Bytes of the state on all ranks together; where ranks hold shares of a parameter, DeepSpeed knows its size."""
+    return sum(getattr(each, "ds_numel", each.numel()) for each in model.parameters()) * 4 * (1 + len(MOMENTS))
+
+
 def load_state(engine: Any, model: nn.Module, folder: Path) -> None:
     """Takes the state that `save_state` wrote, on any number of ranks; collective."""
     _complete(engine)

@@ -1,15 +1,14 @@
 """A training's state comes back as it was written, or not at all."""
 
-import errno
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from finetune import saved as saved_module
 from finetune.saved import Saved, State, flat, part
 from launch.refusal import Refusal
+from tests.disks import fill
 
 
 def state(step: int) -> State:
@@ -39,20 +38,28 @@ def test_parts_are_told_apart_by_name() -> None:
     assert torch.equal(part(tensors, "best")["weight"], tensors["best/weight"])
 
 
-def test_a_write_that_fails_leaves_the_state_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = Saved(tmp_path)
+@pytest.mark.parametrize("free", [200, 8], ids=["for the tensors alone", "for half of them"])
+def test_a_full_disk_is_a_sentence_and_leaves_the_state_before_it_alone(
+    small_disk: Callable[[int], Path], free: int
+) -> None:
+    disk = small_disk(1024)
+    saved, large = Saved(disk / "notes"), torch.zeros(48 * 1024)
+    (disk / "notes").mkdir()
     saved.write(state(1))
-    with monkeypatch.context() as patch:
-
-        def full(*_: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        patch.setattr(saved_module, "save_file", full)
-        with pytest.raises(Refusal, match=r"must be written whole.*No space left.*make room"):
-            saved.write(state(2))
+    fill(disk)
+    with (disk / "full").open("r+b") as file:
+        file.truncate(file.seek(0, 2) - free * 1024)
+    with pytest.raises(
+        Refusal, match=r"must be written whole, .*notes.* \(it takes 192 KiB, and [^0].* KiB are free\)"
+    ):
+        saved.write(State({"large": large}, {"step": 2, "long": "x" * 100_000}))
+    assert len(list((disk / "notes").iterdir())) == 2
     found = saved.read()
     assert found is not None
-    assert found.numbers["step"] == 1
+    assert found.numbers == state(1).numbers
+    (disk / "full").unlink()
+    saved.write(State({"large": large}, {"step": 2}))
+    assert saved.read().numbers == {"step": 2}  # type: ignore[union-attr]
 
 
 def test_a_process_killed_between_the_two_files_leaves_the_state_before_it(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A checkpoint is whole, checked before it is believed, and passed over when it is not good."""
 
 import json
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from launch.world import World
 from pretrain.checkpoint import Checkpoints, CheckpointSettings
 from pretrain.engine.engine import Engine
 from pretrain.sealed import seal
+from tests.disks import fill
 
 
 class Counter(Engine):
@@ -30,6 +30,9 @@ class Counter(Engine):
 
     def load(self, folder: Path) -> None:
         self.number = int(load_file(folder / "engine" / "0.safetensors")["number"])
+
+    def size(self) -> int:
+        return 8
 
 
 def checkpoints(folder: Path, world: World, **identity: Any) -> Checkpoints:
@@ -233,18 +236,34 @@ def test_a_checkpoint_with_pickles_of_an_earlier_version_is_refused_unread(tmp_p
         checkpoints(tmp_path, alone).newest()
 
 
-def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays_good(saved: Path, alone: World) -> None:
+def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays_good(
+    small_disk: Callable[[int], Path], alone: World
+) -> None:
     class Large(Counter):
         def save(self, folder: Path) -> None:
             (folder / "engine").mkdir()
-            save_file({"number": torch.zeros(100_000)}, folder / "engine" / "0.safetensors")
+            save_file({"number": torch.full((self.size() // 4,), self.number)}, folder / "engine" / "0.safetensors")
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-    try:
-        with pytest.raises(Refusal, match=r"must be written whole, but one in .* could not be: .*File too large"):
-            checkpoints(saved, alone).save(Large(20), 20)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(saved.glob(".*"))
-    assert resumed(saved, alone) == (15, 15)
+        def load(self, folder: Path) -> None:
+            self.number = int(load_file(folder / "engine" / "0.safetensors")["number"][0])
+
+        def size(self) -> int:
+            return 400 * 1024
+
+    folder = small_disk(1100) / "out" / "checkpoints"
+    sentence = rf"one in '{folder}' could not be: .*No space left.* \(it takes 400 KiB, and \d\d+ KiB are free\)"
+    run = checkpoints(folder, alone)
+    for done in (5, 10):
+        run.save(Large(done), done)
+    with pytest.raises(Refusal, match=sentence):
+        run.save(Large(15), 15)
+    assert {path.name for path in folder.iterdir()} == {"step-00000005", "step-00000010", "latest"}
+    engine, again = Large(0), checkpoints(folder, alone)
+    assert (again.resume(engine, again.newest()), engine.number) == (10, 10)
+
+
+def test_a_first_checkpoint_that_finds_no_room_says_so(small_disk: Callable[[int], Path], alone: World) -> None:
+    disk = small_disk(64)
+    fill(disk)
+    with pytest.raises(Refusal, match=r"could not be: .*No space left.* \(it takes 0 KiB, and 0 KiB are free\)"):
+        checkpoints(disk / "out" / "checkpoints", alone).save(Counter(5), 5)

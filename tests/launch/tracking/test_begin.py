@@ -1,10 +1,8 @@
 """A run begins in its store, or says in one sentence why not: a root, a parent or an experiment that is not fit."""
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from mlflow import MlflowClient
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking, prepare, run
+from tests.disks import fill
 
 
 class Config(Settings):
@@ -28,23 +27,8 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    if os.getuid() != 0:
-        pytest.skip("a small disk can be mounted by root alone")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill(disk: Path) -> Path:
-    file = disk / "full"
-    with file.open("wb", buffering=0) as out, suppress(OSError):
-        while out.write(b"x" * 512):
-            pass
-    return file
+def disk(small_disk: Callable[[int], Path]) -> Path:
+    return small_disk(2048)
 
 
 def test_a_read_only_root_is_refused_before_anything_is_done(disk: Path) -> None:

@@ -2,9 +2,7 @@
 
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,10 @@ import pytest
 from launch.tracking import journal as module
 from launch.tracking.journal import Busy, Journal
 from launch.tracking.shelf import journals, parked, stores
+from tests.disks import fill
 
 Open = Callable[..., Journal]
+SmallDisk = Callable[[int], Path]
 
 
 def points(*steps: int) -> list[dict[str, object]]:
@@ -171,33 +171,14 @@ def test_the_shelf_knows_which_runs_are_there_and_for_which_stores(tmp_path: Pat
     assert not parked(tmp_path, "d")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    if os.getuid() != 0:
-        pytest.skip("a small disk can be mounted by root alone")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def fill(disk: Path) -> Path:
-    file = disk / "full"
-    with file.open("wb", buffering=0) as out, suppress(OSError):
-        while out.write(b"x" * 1000):
-            pass
-    return file
-
-
 def test_on_a_full_disk_operations_wait_in_memory_and_beyond_a_bound_they_are_counted(
-    opened: Open, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: Open, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "BOUND", 40)
-    journal = opened(small_disk)
+    disk = small_disk(256)
+    journal = opened(disk)
     keep(journal, 0, 1)
-    full = fill(small_disk)
+    full = fill(disk)
     keep(journal, *range(2, 200))  # a page of the disk has room for the first of them
     kept = journal.left
     assert journal.dropped == 2 * (200 - kept), "two points a step"
@@ -212,16 +193,17 @@ def test_on_a_full_disk_operations_wait_in_memory_and_beyond_a_bound_they_are_co
     keep(journal, 200)
     assert journal.unwritten == 0
     journal.close(delete=False)
-    assert opened(small_disk).head() == [
+    assert opened(disk).head() == [
         *points(*range(kept)),
         {"do": "end", "status": "FINISHED", "time": 1},
         *points(200),
     ]
 
 
-def test_what_waits_in_memory_is_sent_from_there(opened: Open, small_disk: Path) -> None:
-    journal = opened(small_disk)
-    fill(small_disk)
+def test_what_waits_in_memory_is_sent_from_there(opened: Open, small_disk: SmallDisk) -> None:
+    disk = small_disk(256)
+    journal = opened(disk)
+    fill(disk)
     keep(journal, *range(200))
     seen = []
     while not journal.empty:
