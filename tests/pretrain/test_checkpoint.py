@@ -242,7 +242,8 @@ def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays_good(
     class Large(Counter):
         def save(self, folder: Path) -> None:
             (folder / "engine").mkdir()
-            save_file({"number": torch.full((self.size() // 4,), self.number)}, folder / "engine" / "0.safetensors")
+            numbers = torch.full((self.size() // 8,), self.number)
+            save_file({"number": numbers}, folder / "engine" / "0.safetensors")
 
         def load(self, folder: Path) -> None:
             self.number = int(load_file(folder / "engine" / "0.safetensors")["number"][0])
