@@ -69,7 +69,9 @@ class Machines:
         """
         ranks = sum(self.processes)
         each, whole = -(-batch // ranks), batch % ranks == 0
-        made = f"{batch:,} {unit} = {self.product} × {each}" if whole else f"{batch:,} {unit} on {self.product}"
+        made = f"{batch:,} {unit}"
+        if ranks > 1:
+            made += f" = {self.product} × {each}" if whole else f" on {self.product}"
         parts = "" if whole else f", at most {each} each"
         if at_a_time and at_a_time < each:
             parts += f", {at_a_time} at a time in {-(-each // at_a_time)} parts that add up to one step"

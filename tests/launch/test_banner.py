@@ -24,6 +24,12 @@ def test_a_batch_that_ranks_do_not_divide_is_not_called_a_product() -> None:
     assert TWO.share(100, "videos") == "100 videos on 2 hosts × 4 GPUs, at most 13 each"
 
 
+def test_the_batch_of_one_process_is_no_product() -> None:
+    alone = Machines(("vm",), (1,), "")
+    assert alone.share(16, "videos") == "16 videos"
+    assert alone.share(16, "videos", 5) == "16 videos, 5 at a time in 4 parts that add up to one step"
+
+
 def test_hosts_that_differ_are_not_multiplied() -> None:
     uneven = Machines(("a", "b"), (4, 2), "NVIDIA H200")
     assert uneven.words() == "6 GPUs on 2 hosts (NVIDIA H200): a, b"
