@@ -21,6 +21,7 @@ from launch.preemption import Stopped
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.tracking import Tracking
+from launch.words import Words
 from launch.world import World
 
 LOST_AFTER = 2.0
@@ -56,11 +57,11 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.02)
     words = parser.parse_args()
 
-    def run_it(name: str, arguments: list[str]) -> int:
+    def run_it(command_line: Words) -> int:
         run(words)
         return 0
 
-    command._run = run_it  # type: ignore[assignment]
+    command._run = run_it
     preemption.AGAIN = 1.0
     return command.main([words.stage])
 

@@ -142,6 +142,20 @@ def test_a_fault_of_the_program_on_one_rank_ends_all_and_shows_where_it_was(tmp_
     assert "Failed: Rank 1 failed with ValueError: broken" in said[0]
 
 
+def test_a_port_that_is_taken_is_refused_and_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        world = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        with started([sys.executable, str(WORKER), "pretrain", str(tmp_path)], **world) as process:
+            said = process.communicate(timeout=60)[0]
+    assert process.returncode == 2, said
+    assert (
+        f"Refused: The port where processes meet must be free, but {port} of {socket.gethostname()} is in use" in said
+    )
+
+
 def test_ranks_that_end_together_end_well(tmp_path: Path) -> None:
     with ranks(tmp_path, "--steps", "10") as both:
         said = [each.communicate(timeout=60)[0] for each in both]

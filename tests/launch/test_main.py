@@ -1,6 +1,7 @@
 """`python -m launch`: stages by name, refusals in one sentence, ranks under the real deepspeed launcher."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -157,6 +158,26 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(Refusal, match=r"2 are asked for on a machine with 1: lower job\.processes"):
         start("pretrain", [], Job(processes=2))
+
+
+def test_a_dry_run_prints_what_would_be_started_and_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert start("pretrain", ["two words.toml"], Job(processes=2, port=4711), dry_run=True) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[:3] == [sys.executable, "-m", "deepspeed.launcher.runner"]
+    assert words[words.index("--master_port") + 1] == "4711"
+    assert words[-4:] == ["--module", "launch", "pretrain", "two words.toml"]
+
+
+def test_a_stage_that_is_one_process_is_refused_over_several_hosts() -> None:
+    with pytest.raises(Refusal, match="'finetune' is one process: run it on one host; those that share are graph, pre"):
+        start("finetune", [], Job(), on="hostfile")
+
+
+def test_ranks_start_no_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["pretrain", "--on", "slurm"]) == 2
+    assert "but these would start others (--on slurm): leave the launcher, or --on, out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
