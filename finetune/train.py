@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
+from finetune import outset
 from finetune.batches import Missing, Split, load_splits, record_left_out, traits
 from finetune.cleaning.outside import digest, read_pseudo_labels
 from finetune.cleaning.targets import OfSeconds
@@ -98,6 +99,7 @@ def main(config: Config) -> None:
         encoder = inputs.encoder.module if inputs.encoder else None
         trainer = Trainer.new(config, inputs.train, world.device, encoder, inputs.pseudo)
         run = _resume(trainer, saved)
+        say(outset.told(f"Training a parser into '{config.out}'", trainer, inputs.train, inputs.validation, world))
         with (
             tracking.run(config.tracking, "finetune", config, resume=run) as record,
             held.pop_all(),  # the run is not FINISHED before the folder is in its place

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graph import outset
 from graph.audit import checks
 from graph.components import FILE, Components
 from graph.config import Config, open_shards
@@ -54,6 +55,7 @@ def main(config: Config) -> None:
     world = World.from_environment(config.seed, config.job.lost_after, config)
     ranks, shards = Ranks.of_world(world), open_shards(config)
     world.agree({f"shards in '{config.shards}' (manifest)": shards.manifest.digest[:12]})
+    outset.tell(config, shards, world)
     plan = _plan(config, shards, ranks)
     beside = config.out.absolute().parent / f".{config.out.name}.{socket.gethostname()}.part"
     if world.leads:
