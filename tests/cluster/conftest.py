@@ -37,6 +37,6 @@ def finished(bench: Bench) -> Bench:
     first, hosts = bench.cluster.hosts[0], bench.cluster.hosts
     for name, count in (("alone", 1), ("two", 2), ("four", 4)):
         file = bench.cluster.hostfile(*hosts[:count], name=f"{name}.hosts") if count > 1 else None
-        run = first.run(bench.pretrain(name, file, "--tracking.name", TITLE), timeout=240)
+        run = first.run(bench.pretrain(name, file, "--tracking.name", TITLE), timeout=600)
         assert run.returncode == 0, run.stdout
     return bench

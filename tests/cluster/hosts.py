@@ -106,7 +106,7 @@ class Host:
         return [*inside, "env", "-i", "-C", str(folder), *(f"{k}={v}" for k, v in known.items()), *map(str, words)]
 
     def run(
-        self, words: Sequence[str | Path], folder: Path = ROOT, timeout: float = 120, **variables: str
+        self, words: Sequence[str | Path], folder: Path = ROOT, timeout: float = 300, **variables: str
     ) -> "subprocess.CompletedProcess[str]":
         """What a command on this host said, and its exit code; stdout and stderr are one."""
         with self.started(words, folder, **variables) as process:

@@ -24,7 +24,7 @@ def ranks(hosts: Sequence[Host], command: Sequence[str], folder: Path, *own: dic
             all_of_them.enter_context(host.started(command, folder, **world, RANK=str(rank), **own[rank]))
             for rank, host in enumerate(hosts)
         ]
-        said = [process.communicate(timeout=120)[0] for process in processes]
+        said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [2] * len(hosts), "\n".join(said)
     return said
 
@@ -86,13 +86,13 @@ def checkouts(cluster: Cluster) -> Path:
     return folder
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_host_with_another_version_of_the_project_through_the_launcher_and_it_is_not_started_again(
     bench: Bench, checkouts: Path
 ) -> None:
     hosts = bench.cluster.hosts[:2]
     command = bench.pretrain("version", bench.cluster.hostfile(*hosts, name="two.hosts"))
-    run = hosts[0].run(command, checkouts, timeout=240, PYTHONDONTWRITEBYTECODE="1")
+    run = hosts[0].run(command, checkouts, timeout=600, PYTHONDONTWRITEBYTECODE="1")
     assert run.returncode == 2, run.stdout
     sentence = "Every rank must have the same code, but rank 0 on host1 has "
     assert f"host1: Refused: {sentence}" in run.stdout

@@ -13,7 +13,7 @@ SETTINGS = ["--search.k", "8", "--search.batch", "100", "--threshold_audio", "0.
 THRESHOLDS = np.linspace(0.805, 0.995, 14)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_hosts_build_the_graph_that_one_host_builds_each_from_its_own_disk(bench: Bench) -> None:
     cluster = bench.cluster
     first, second = cluster.hosts[:2]
@@ -22,7 +22,7 @@ def test_hosts_build_the_graph_that_one_host_builds_each_from_its_own_disk(bench
     site = ["--shards", str(cluster.site / "corpus"), "--tracking.root", str(cluster.site / "graph-runs"), *SETTINGS]
     over = ["--on", "hostfile", "--job.hostfile", str(cluster.hostfile(first, second, name="two.hosts"))]
     for out, where in (("alone", []), ("graph", over)):
-        run = first.run([*PYTHON, "graph", *site, "--out", cluster.site / out, *where], timeout=240)
+        run = first.run([*PYTHON, "graph", *site, "--out", cluster.site / out, *where], timeout=600)
         assert run.returncode == 0, run.stdout
     alone, over_hosts = (first.own / "site" / out for out in ("alone", "graph"))
     for name in ("audio", "visual"):

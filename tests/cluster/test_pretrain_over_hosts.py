@@ -8,7 +8,7 @@ from launch.tracking import Tracking
 from tests.cluster.conftest import TITLE
 from tests.cluster.runs import STEPS, Bench
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.mark.parametrize("name", ["two", "four"])
@@ -36,7 +36,7 @@ def test_hosts_that_are_started_one_by_one_without_ssh_train_the_same(finished: 
     file = cluster.hostfile(*cluster.hosts[:2], name="two.hosts")
     command = finished.pretrain("by-hand", file, "--job.no_ssh", "--job.node_rank")
     with cluster.hosts[0].started([*command, "0"]) as one, cluster.hosts[1].started([*command, "1"]) as other:
-        said = [each.communicate(timeout=240)[0] for each in (one, other)]
+        said = [each.communicate(timeout=600)[0] for each in (one, other)]
     assert [one.returncode, other.returncode] == [0, 0], "\n".join(said)
     assert "1 processes on host2, one of 2 hosts" in said[1]
     expected, found = finished.weights("two"), finished.weights("by-hand")
