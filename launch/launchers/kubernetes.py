@@ -9,7 +9,9 @@ one another by name, from a hostfile of theirs; no pod runs as root, has a privi
 """
 
 import subprocess
+import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -20,6 +22,7 @@ from launch.launchers.secrets import check_secrets
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.stage import Stage, find
+from launch.words import Words
 
 Manifest = dict[str, Any]
 RANKS = "ranks"
@@ -57,13 +60,18 @@ def submit(stage: str, arguments: Sequence[str], job: Job, dry_run: bool) -> int
 def render(stage: str, arguments: Sequence[str], job: Job) -> list[Manifest]:
     """The manifests in the order in which they are created; the job itself is the last.
 
-    Raises Refusal for secrets, and for a stage that is one process only.
+    Raises Refusal for secrets, for a stage that is one process only, and for one that would start over in every pod.
     """
     chosen = find(stage)
     if not chosen.distributed and job.hosts * job.processes > 1:
         raise Refusal(
             f"The stage '{stage}' must be one process, but job.hosts {job.hosts} and job.processes {job.processes} ask "
             "for several: leave them at 1."
+        )
+    if chosen.stops and _replaces(stage, arguments):
+        raise Refusal(
+            f"A Kubernetes job must go on in the pods that follow its first, but with --replace '{stage}' would start "
+            "over in each of them: leave it out, and delete what is to be replaced, or give another --out."
         )
     check_secrets(arguments, "A Kubernetes manifest", SECRETS)
     name = _name(stage, job)
@@ -77,6 +85,17 @@ def render(stage: str, arguments: Sequence[str], job: Job) -> list[Manifest]:
 def written(manifests: Sequence[Manifest]) -> str:
     """Manifests as a YAML file, in the order of their fields."""
     return yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, allow_unicode=True, width=1000)
+
+
+def _replaces(stage: str, arguments: Sequence[str]) -> bool:
+    """Whether the words, or the last settings file that says so, have the stage's result replaced from the start."""
+    words, replaces = Words.of([stage, *arguments]), False
+    for file in words.files:
+        replaces = bool(tomllib.loads(file.read_text()).get("replace", replaces))
+    for word, following in pairwise([*words.options, ""]):
+        if word.split("=")[0] == "--replace":
+            replaces = "False" not in (following, word.partition("=")[2])
+    return replaces
 
 
 def _job(name: str, stage: Stage, arguments: Sequence[str], job: Job) -> Manifest:

@@ -134,8 +134,9 @@ def test_pods_find_the_first_of_them_by_the_name_that_the_cluster_gives_it(kind:
     assert words.options[-2:] == ("--job.node_rank", "$(NODE_RANK)")
 
 
-def test_words_come_through_even_where_kubernetes_would_replace_them() -> None:
-    words = ["größe.toml", "--name", "two $(HOME) words", "--a", "-1", "--b", "it's $HOME `date`\n"]
+def test_words_come_through_even_where_kubernetes_would_replace_them(tmp_path: Path) -> None:
+    words = [str(tmp_path / "größe.toml"), "--name", "two $(HOME) words", "--a", "-1", "--b", "it's $HOME `date`\n"]
+    (tmp_path / "größe.toml").touch()
     (work,) = rendered(words=words)
     given = pod_of(work)["containers"][0]["args"]
     assert [word.replace("$$(", "$(") for word in given] == ["pretrain", *words]
@@ -176,6 +177,16 @@ def test_a_secret_comes_from_the_cluster_and_is_refused_in_a_manifest() -> None:
 def test_a_stage_that_is_one_process_is_refused_as_several() -> None:
     with pytest.raises(Refusal, match=r"'export' must be one process, but job\.hosts 2"):
         rendered("export", hosts=2)
+
+
+@pytest.mark.parametrize("words", [["--replace"], ["--replace", "True"], ["--replace=True"], ["FILE"]])
+def test_a_run_that_would_start_over_in_every_pod_is_refused(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("replace = true\n")
+    words = [word.replace("FILE", str(tmp_path / "settings.toml")) for word in words]
+    with pytest.raises(Refusal, match="with --replace 'pretrain' would start over in each of them: leave it out"):
+        rendered(words=words)
+    assert rendered("export", words), "one that has no second pod may replace"
+    assert rendered(words=[*words, "--replace", "False"])
 
 
 @pytest.mark.parametrize(
