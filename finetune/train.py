@@ -94,7 +94,8 @@ def main(config: Config) -> None:
         check_target(config.out, config.replace)
         inputs = Inputs.read(config, world.device)
         plan = course_of(config, inputs)
-        unfinished = held.enter_context(resumable_folder(config.out, plan, config.replace, start_over=config.replace))
+        over = config.replace and not world.restarts
+        unfinished = held.enter_context(resumable_folder(config.out, plan, config.replace, start_over=over))
         saved = Saved(unfinished.notes)
         encoder = inputs.encoder.module if inputs.encoder else None
         trainer = Trainer.new(config, inputs.train, world.device, encoder, inputs.pseudo)

@@ -118,6 +118,16 @@ def test_a_stopped_training_is_not_gone_on_with_under_other_settings(
     assert (corpus.work / "again" / "parser.safetensors").exists()
 
 
+def test_a_job_that_is_queued_again_goes_on_with_what_it_began_though_it_may_replace(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Stopped):
+        stopped(corpus, monkeypatch, 8, ask, replace=True)
+    monkeypatch.setenv("LAUNCH_RESTARTS", "1")
+    train.main(training(corpus, "again", replace=True))
+    assert "Going on after step 8 of 12" in capsys.readouterr().out
+
+
 def test_a_state_that_was_altered_is_refused(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Stopped):
         stopped(corpus, monkeypatch, 8, ask)
