@@ -31,7 +31,7 @@ from graph.rows.write import write_matrices
 from graph.seal import SEAL, seal
 from graph.traced import components_of
 from launch import tracking
-from launch.atomic import resumable_folder
+from launch.atomic import resumable_folder, run_of
 from launch.digest import sha256_file, sha256_json
 from launch.progress import say
 from launch.tracking import Record
@@ -73,9 +73,10 @@ def _lead(config: Config, shards: Shards, world: World, ranks: Ranks, plan: dict
     say(f"Read {len(shards):,} videos ({len(shards) * SECONDS:,} snippets) from {config.shards}.")
     labels = read_labels(config.labels) if config.labels else None
     with (
-        tracking.run(config.tracking, "graph", config) as record,
+        tracking.run(config.tracking, "graph", config, resume=run_of(config.out, plan)) as record,
         resumable_folder(config.out, plan, config.replace) as unfinished,
     ):
+        unfinished.run.write_text(record.run_id)
         base = [components_of(config.base)] if config.base and (config.base / FILE).is_file() else []
         record.reads(shard_set(shards), *base)
         sides = _sides(config, shards, world, ranks, unfinished.notes)

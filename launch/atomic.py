@@ -18,6 +18,7 @@ RESULTS = (
     *(".audio.txt", ".visual.txt", ".audio_visual.txt", "MODEL_CARD.md"),
 )
 """How the names of files end that stages write; a folder that holds any other is never replaced."""
+RUN = "run"
 
 
 @contextmanager
@@ -65,6 +66,8 @@ class Unfinished:
     """What becomes the folder."""
     notes: Path
     """What the next start needs to know of the result's parts; it never becomes part of the folder."""
+    run: Path
+    """The file with the id of the MLflow run that makes it; see `run_of`."""
 
 
 @contextmanager
@@ -80,7 +83,7 @@ def resumable_folder(
     same folder, and for what `whole_folder` refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.absolute().parent / f".{path.name}.part"
+    part = _part(path)
     old = part / "old"
     check_target(path, replace)
     with _locked(part):
@@ -97,6 +100,12 @@ def resumable_folder(
         finally:
             if not any(part.glob("*/notes/*")):
                 shutil.rmtree(part, ignore_errors=True)
+
+
+def run_of(path: Path, plan: Mapping[str, str]) -> str:
+    """The MLflow run that began the folder which a `resumable_folder` of this plan goes on with; "" for none."""
+    noted = _work(_part(path), plan) / RUN
+    return noted.read_text() if noted.exists() else ""
 
 
 @contextmanager
@@ -136,7 +145,7 @@ def _lock(file: Path) -> int | None:
 
 def _unfinished(part: Path, plan: Mapping[str, str], start_over: bool) -> Unfinished:
     """The folders of this plan. Its digest is in their path, so a lost process of another plan cannot write there."""
-    work = part / sha256_json(dict(plan))[:16]
+    work = _work(part, plan)
     for other in part.glob("*/"):
         if other != work:
             found = _difference(other / "plan.json", plan)
@@ -147,12 +156,20 @@ def _unfinished(part: Path, plan: Mapping[str, str], start_over: bool) -> Unfini
                 )
             say(f"Starting over: '{part}' holds the beginnings of {found}.")
             shutil.rmtree(other)
-    unfinished = Unfinished(work / "result", work / "notes")
+    unfinished = Unfinished(work / "result", work / "notes", work / RUN)
     unfinished.result.mkdir(parents=True, exist_ok=True)
     unfinished.notes.mkdir(exist_ok=True)
     with whole_file(work / "plan.json") as temporary:
         temporary.write_text(json.dumps(dict(plan), indent=1))
     return unfinished
+
+
+def _part(path: Path) -> Path:
+    return path.absolute().parent / f".{path.name}.part"
+
+
+def _work(part: Path, plan: Mapping[str, str]) -> Path:
+    return part / sha256_json(dict(plan))[:16]
 
 
 def _difference(file: Path, plan: Mapping[str, str]) -> str:

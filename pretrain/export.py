@@ -18,7 +18,7 @@ from pydantic import Field
 from torch.nn.functional import normalize
 
 from launch import tracking
-from launch.atomic import Unfinished, resumable_folder
+from launch.atomic import Unfinished, resumable_folder, run_of
 from launch.digest import sha256_json
 from launch.progress import say, track
 from launch.refusal import Refusal
@@ -63,17 +63,17 @@ class Config(Settings):
 
 def main(config: Config) -> None:
     """Reads every set once, in stored order, and writes all sets or none."""
-    with tracking.run(config.tracking, "export", config) as record:
-        described, sets = describe_encoder(config.encoder), open_sets(config.shards, config.reading)
-        say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
-        say(f"Read from '{config.shards}': {_counted(sets)}.")
-        manifests = {name: shards.manifest.digest for name, shards in sets.items()}
+    described, sets = describe_encoder(config.encoder), open_sets(config.shards, config.reading)
+    say(f"Read the encoder {described.digest[:12]} from '{config.encoder}'.")
+    say(f"Read from '{config.shards}': {_counted(sets)}.")
+    for shards in sets.values():
+        check_features(described, shards)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan = _plan(config, described.digest, {name: each.manifest.digest for name, each in sets.items()}, device)
+    with tracking.run(config.tracking, "export", config, resume=run_of(config.out, plan)) as record:
         record.reads(encoder_of(config.encoder), *(shard_set(each, name) for name, each in sets.items()))
-        for shards in sets.values():
-            check_features(described, shards)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        plan = _plan(config, described.digest, manifests, device)
         with resumable_folder(config.out, plan, config.replace) as unfinished:
+            unfinished.run.write_text(record.run_id)
             encoder = load_encoder(config.encoder).eval().to(device)
             exports = [Export(config, name, each, encoder, described.digest) for name, each in sets.items()]
             done = _make(exports, unfinished)

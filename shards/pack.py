@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from launch import tracking
-from launch.atomic import Unfinished, resumable_folder
+from launch.atomic import Unfinished, resumable_folder, run_of
 from launch.crew import share_out
 from launch.digest import sha256_json
 from launch.progress import say, track
@@ -78,9 +78,11 @@ def main(config: Config) -> None:
     sources = _sources(config)
     selection = _select(config, sources)
     plan = Plan(selection, config.videos_per_shard)
-    with tracking.run(config.tracking, "pack", config) as record:
+    going_on_with = run_of(config.out, plan.identity())
+    with tracking.run(config.tracking, "pack", config, resume=going_on_with) as record:
         record.reads(*_things(config))
         with resumable_folder(config.out, plan.identity(), config.replace) as unfinished:
+            unfinished.run.write_text(record.run_id)
             done = _make(config, plan, unfinished)
             sweep(unfinished, done)
             manifests = {name: _manifest(config, selection, name, done) for name in selection.sets}

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from graph.build import Config, main
 from graph.forests.forest import Forest
+from launch.tracking import Tracking
 from shards.read import Shards
 
 WORKER = Path(__file__).with_name("killed_build.py")
@@ -38,6 +40,10 @@ def test_a_build_killed_twice_ends_as_if_it_had_never_been(
     third = run(10_000)
     assert third.returncode == 0, third.stderr
     assert "Going on with the resnet152 search" in third.stdout
+    tracking = Tracking(root=tmp_path / "runs")
+    client = MlflowClient(tracking.store)
+    (told,) = client.search_runs([client.get_experiment_by_name(tracking.experiment).experiment_id])  # type: ignore[union-attr]
+    assert told.info.status == "FINISHED", "three starts, one run"
     main(Config.model_validate(settings | {"out": tmp_path / "whole"}))
     for name in ("audio", "visual"):
         one, other = (Forest.load(tmp_path / folder / f"forest_{name}.parquet")[0] for folder in ("killed", "whole"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.atomic import Unfinished, resumable_folder, whole_file, whole_folder
+from launch.atomic import Unfinished, resumable_folder, run_of, whole_file, whole_folder
 from launch.refusal import Refusal
 
 
@@ -122,6 +122,16 @@ def test_the_next_start_with_the_same_plan_finds_what_the_last_one_left(tmp_path
         assert (unfinished.notes / "first").read_text() == "half"
         assert (unfinished.result / "first.json").exists()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["first.json"]
+
+
+def test_the_run_that_began_a_folder_is_known_to_the_next_start_with_the_same_plan_alone(tmp_path: Path) -> None:
+    folder, plan = tmp_path / "folder", {"width": "1"}
+    assert run_of(folder, plan) == ""
+    _leave_half(folder, plan)
+    assert (run_of(folder, plan), run_of(folder, {"width": "2"})) == ("c0ffee", "")
+    with resumable_folder(folder, plan):
+        pass
+    assert run_of(folder, plan) == ""
 
 
 def test_another_plan_starts_over_and_says_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +251,7 @@ def _leave_half(target: Path, plan: dict[str, str]) -> None:
 
 def _leave_and_fail(unfinished: Unfinished) -> None:
     (unfinished.result / "first.json").touch()
+    unfinished.run.write_text("c0ffee")
     _write_and_fail(unfinished.notes / "first")
 
 

@@ -37,7 +37,7 @@ class Outcome:
     """What a trial found."""
 
     equal: bool
-    """Whether the encoder is that of the run that was never killed, and one MLflow run tells of a good end."""
+    """Whether the encoder is that of the run that was never killed, and one MLflow run has every point once."""
     kills: tuple[str, ...]
     """What struck a run that was training, in order."""
     restarts: int
@@ -65,7 +65,7 @@ def trial(settings: Mapping[str, Any], out: Path, kills: int, seed: int) -> Outc
         if code != os.EX_TEMPFAIL:
             break
         stops += 1
-    told = _statuses(Tracking(**settings["tracking"])) == ["FINISHED", "FINISHED"]
+    told = _told(Tracking(**settings["tracking"]), steps)
     equal = code == 0 and told and _equal(out / "whole" / "encoder", out / "killed" / "encoder")
     return Outcome(equal, tuple(struck), said.count("Starting again from where it was"), stops, said)
 
@@ -118,12 +118,18 @@ def wait(condition) -> bool:  # type: ignore[no-untyped-def]
     return True
 
 
-def _statuses(tracking: Tracking) -> list[str]:
-    """Of all MLflow runs: a run that was killed goes on in its own."""
+def _told(tracking: Tracking, steps: int) -> bool:
+    """Whether there are two MLflow runs, since one that was killed goes on in its own, with the same points, once."""
     client = MlflowClient(tracking.store)
     experiment = client.get_experiment_by_name(tracking.experiment)
     assert experiment is not None, "the run that was never killed is in it"
-    return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+    runs = client.search_runs([experiment.experiment_id])
+    losses = [
+        sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss"))
+        for run in runs
+    ]
+    whole = [step for step, _ in losses[0]] == list(range(steps))
+    return [run.info.status for run in runs] == ["FINISHED", "FINISHED"] and whole and losses[0] == losses[1]
 
 
 def _equal(one: Path, other: Path) -> bool:

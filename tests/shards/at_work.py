@@ -14,7 +14,7 @@ from launch import tracking
 from launch.refusal import Refusal
 from launch.settings import load
 stage = importlib.import_module(sys.argv[1])
-tracking.run = lambda *_: nullcontext(tracking.Record(None))
+tracking.run = lambda *_, **__: nullcontext(tracking.Record(None))
 try:
     stage.main(load(stage.Config, [], sys.argv[2:], sys.argv[1]))
 except Refusal as refusal:
