@@ -77,10 +77,10 @@ class Slurm:
 
     def wait(self, what: str, condition: Callable[[], bool], log: Path | None = None) -> None:
         """Waits until a condition holds, though not for ever."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while not condition():
             said = log.read_text() if log and log.exists() else ""
-            assert time.monotonic() < end, f"within 120 s it did not come to this: {what}. {said}"
+            assert time.monotonic() < end, f"within 240 s it did not come to this: {what}. {said}"
             time.sleep(0.1)
 
 
