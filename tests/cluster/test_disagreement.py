@@ -102,6 +102,18 @@ def test_a_host_with_another_version_of_the_project_through_the_launcher_and_it_
     assert not (bench.cluster.shared / "version").exists()
 
 
+@pytest.mark.timeout(1200)
+def test_a_host_that_refuses_before_the_ranks_have_met_does_not_leave_the_others_waiting(bench: Bench) -> None:
+    hosts = bench.cluster.hosts[:2]
+    command = bench.pretrain("missing", bench.cluster.hostfile(*hosts, name="two.hosts"))
+    shutil.copy(command[4], hosts[0].own / "site" / "only-here.toml")
+    command[4] = str(bench.cluster.site / "only-here.toml")
+    run = hosts[0].run(command, timeout=600)
+    assert run.returncode == 2, run.stdout
+    assert f"host2: Refused on rank 1: A settings file must be readable, but '{command[4]}' is not" in run.stdout
+    assert [host.running("python") for host in hosts] == [[], []]
+
+
 REFUSALS = """
 import sys
 from pathlib import Path
