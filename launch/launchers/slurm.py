@@ -61,9 +61,10 @@ def submit(stage: str, arguments: Sequence[str], job: Job, dry_run: bool) -> int
     logs.mkdir(parents=True, exist_ok=True)
     number = _sbatch(script)
     log = logs / f"{_name(stage, job)}-{number}.log"
+    asked = f"`scancel --signal=TERM {number}` lets it write a checkpoint and queue again, "
     say(
         f"Submitted as Slurm job {number}; what it says goes to '{log}'. `squeue --job {number}` shows where it is, "
-        f"`scancel --signal=TERM {number}` lets it write a checkpoint and queue again, `scancel {number}` ends it."
+        f"{asked if find(stage).stops else ''}`scancel {number}` ends it."
     )
     return 0
 
@@ -75,7 +76,7 @@ def render(stage: str, arguments: Sequence[str], job: Job, where: Where) -> str:
     chosen = find(stage)
     return _Script(SCRIPT.read_text()).substitute(
         stage=stage,
-        size=f"{_counted(job.hosts, 'node')} with {_counted(job.processes, 'process')} each",
+        size=f"{_counted(job.hosts, 'node')} with {_counted(job.processes, 'process')}{' each' if job.hosts > 1 else ''}",
         options="\n".join(f"#SBATCH --{option}" for option in _options(stage, job, where)),
         folder=shlex.quote(str(where.folder)),
         house=shlex.quote(str(where.house)),

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The stage 'export' as a Slurm job: 1 node with 1 process each.
+# The stage 'export' as a Slurm job: 1 node with 1 process.
 # `python -m launch export … --on slurm` writes and submits this script; with --dry-run it only prints it.
 #SBATCH --job-name=embeddings
 #SBATCH --nodes=1
