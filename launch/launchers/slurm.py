@@ -76,7 +76,7 @@ def render(stage: str, arguments: Sequence[str], job: Job, where: Where) -> str:
     chosen = find(stage)
     return _Script(SCRIPT.read_text()).substitute(
         stage=stage,
-        size=f"{_counted(job.hosts, 'node')} with {_counted(job.processes, 'process')}{' each' if job.hosts > 1 else ''}",
+        size=_size(job),
         options="\n".join(f"#SBATCH --{option}" for option in _options(stage, job, where)),
         folder=shlex.quote(str(where.folder)),
         house=shlex.quote(str(where.house)),
@@ -178,5 +178,7 @@ def _name(stage: str, job: Job) -> str:
     return job.slurm.name or f"soundsight-{stage}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
+def _size(job: Job) -> str:
+    nodes = "1 node" if job.hosts == 1 else f"{job.hosts} nodes"
+    processes = "1 process" if job.processes == 1 else f"{job.processes} processes"
+    return f"{nodes} with {processes}{' each' if job.hosts > 1 else ''}"
