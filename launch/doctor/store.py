@@ -1,14 +1,19 @@
 """The store of runs: whether MLflow answers, and in good time."""
 
+import fcntl
+import shlex
 import time
 import urllib.error
 import urllib.request
 from importlib.metadata import version
+from pathlib import Path
 
 from launch.doctor.finding import Finding, doubtful, failed, fine
 from launch.tracking import Tracking
 from launch.tracking.address import SERVERS
+from launch.tracking.journal import FOLDER, LINES
 from launch.tracking.redact import redacted_address
+from launch.tracking.shelf import journals
 from launch.tracking.store import Unreachable, connect
 
 ANSWER = 5.0
@@ -17,6 +22,10 @@ ANSWER = 5.0
 
 def check(tracking: Tracking) -> list[Finding]:
     """Whether runs can be recorded; nothing is made where there is no store yet."""
+    return [*_store(tracking), *_journals(tracking.root)]
+
+
+def _store(tracking: Tracking) -> list[Finding]:
     where = redacted_address(tracking.store)
     if tracking.uri.split(":")[0].lower() in SERVERS:
         return [_server(tracking, where)]
@@ -68,3 +77,23 @@ def _asked(tracking: Tracking, where: str, begun: float, theirs: str) -> Finding
 def _plain(error: object) -> str:
     text = " ".join(str(error).split())
     return (text or type(error).__name__)[:200]
+
+
+def _journals(root: Path) -> list[Finding]:
+    """Runs whose process has ended and which their store does not have whole; nothing where there are none."""
+    waiting = [run for run in journals(root) if not _written(root / FOLDER / f"{run}{LINES}")]
+    if not waiting:
+        return []
+    runs = f"{waiting[0]} waits" if len(waiting) == 1 else f"{len(waiting)} runs wait"
+    remedy = f"python -m launch sync --root {shlex.quote(str(root))} sends what was not sent, once the store answers"
+    return [doubtful("journal", f"{runs} for the store in {root / FOLDER}", remedy)]
+
+
+def _written(path: Path) -> bool:
+    """Whether a process writes this journal now."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):  # or sent and deleted just now
+        return True
+    return False

@@ -12,6 +12,7 @@ import pytest
 from launch.doctor import store
 from launch.doctor.store import check
 from launch.tracking import Tracking
+from launch.tracking.journal import Journal
 from tests.launch.tracking.processes import Server
 
 
@@ -80,3 +81,15 @@ def test_a_file_that_is_no_store_is_a_fault(tmp_path: Path) -> None:
     (found,) = check(Tracking(root=tmp_path))
     assert found.state == "failed"
     assert f"sqlite:///{tmp_path / 'mlflow.db'} cannot be opened" in found.found
+
+
+def test_runs_that_wait_in_the_journal_are_told_and_those_that_are_written_are_not(tmp_path: Path) -> None:
+    first, second = (Journal(tmp_path, name) for name in ("a1", "b2"))
+    assert [each.check for each in check(Tracking(root=tmp_path))] == ["MLflow"]
+    first.close(delete=False)
+    (_, found) = check(Tracking(root=tmp_path))
+    assert (found.check, found.state) == ("journal", "doubtful")
+    assert found.found == f"a1 waits for the store in {tmp_path / 'journal'}"
+    assert found.remedy.startswith(f"python -m launch sync --root {tmp_path} ")
+    second.close(delete=False)
+    assert check(Tracking(root=tmp_path))[1].found.startswith("2 runs wait ")
