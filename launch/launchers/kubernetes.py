@@ -18,7 +18,7 @@ import yaml
 
 from launch.job import Job
 from launch.launchers.pods import INSTANCE, hosts_of, labels_of, pod
-from launch.launchers.secrets import check_secrets
+from launch.launchers.submission import check_secrets, check_size
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.stage import Stage, find
@@ -63,11 +63,7 @@ def render(stage: str, arguments: Sequence[str], job: Job) -> list[Manifest]:
     Raises Refusal for secrets, for a stage that is one process only, and for one that would start over in every pod.
     """
     chosen = find(stage)
-    if not chosen.distributed and job.hosts * job.processes > 1:
-        raise Refusal(
-            f"The stage '{stage}' must be one process, but job.hosts {job.hosts} and job.processes {job.processes} ask "
-            "for several: leave them at 1."
-        )
+    check_size(stage, job)
     if chosen.stops and _replaces(stage, arguments):
         raise Refusal(
             f"A Kubernetes job must go on in the pods that follow its first, but with --replace '{stage}' would start "

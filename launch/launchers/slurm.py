@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from launch.job import Job
-from launch.launchers.secrets import check_secrets
+from launch.launchers.submission import check_secrets, check_size
 from launch.place import PORTS
 from launch.progress import say
 from launch.refusal import Refusal
@@ -71,7 +71,7 @@ def submit(stage: str, arguments: Sequence[str], job: Job, dry_run: bool) -> int
 
 def render(stage: str, arguments: Sequence[str], job: Job, where: Where) -> str:
     """The sbatch script. Raises Refusal for what cannot stand in one, and for a stage that is one process only."""
-    _check(stage, job)
+    check_size(stage, job)
     check_secrets([*arguments, job.slurm.setup], "A Slurm script", SECRETS)
     chosen = find(stage)
     return _Script(SCRIPT.read_text()).substitute(
@@ -87,14 +87,6 @@ def render(stage: str, arguments: Sequence[str], job: Job, where: Where) -> str:
         requeues=str(job.slurm.requeues if chosen.stops else 0),
         max_restarts=str(job.max_restarts if chosen.resumes else 0),
     )
-
-
-def _check(stage: str, job: Job) -> None:
-    if not find(stage).distributed and job.hosts * job.processes > 1:
-        raise Refusal(
-            f"The stage '{stage}' must be one process, but job.hosts {job.hosts} and job.processes {job.processes} ask "
-            "for several: leave them at 1."
-        )
 
 
 def _options(stage: str, job: Job, where: Where) -> list[str]:

@@ -1,9 +1,15 @@
-"""What is written down for a scheduler holds no secret: scripts and manifests are stored, printed and shared."""
+"""What must hold before a job is handed to a scheduler.
+
+Scripts and manifests are stored, printed and shared, so no secret is written into them; and a stage that is one process
+is not asked for as several.
+"""
 
 import re
 from collections.abc import Sequence
 
+from launch.job import Job
 from launch.refusal import Refusal
+from launch.stage import find
 from launch.tracking.redact import redacted
 
 _USER = re.compile(r"://[^\s/?#@]*:[^\s]*@")
@@ -12,6 +18,15 @@ _QUERY = re.compile(r"://\S*[?&][^\s=&]*(sig|token|pass|pwd|secret|key|credentia
 """A part of an address's query that is called after a secret, as in signed addresses."""
 _VARIABLE = re.compile(r"\b([A-Z0-9_]*(?:PASSWORD|PASSWD|TOKEN|SECRET|ACCESS_KEY)[A-Z0-9_]*)=[\"']?[^\s$\"']")
 """A variable that is given a value which is not read from elsewhere."""
+
+
+def check_size(stage: str, job: Job) -> None:
+    """Raises Refusal for several processes of a stage that is one."""
+    if not find(stage).distributed and job.hosts * job.processes > 1:
+        raise Refusal(
+            f"The stage '{stage}' must be one process, but job.hosts {job.hosts} and job.processes {job.processes} ask "
+            "for several: leave them at 1."
+        )
 
 
 def check_secrets(words: Sequence[str], place: str, remedy: str) -> None:
