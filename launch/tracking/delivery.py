@@ -82,7 +82,10 @@ class Delivery:
             self.refused.append(f"an operation that cannot be read ({operation['do']})")
             return
         with answered() as answer:
-            act(operation)
+            try:
+                act(operation)
+            except (TypeError, LookupError, AttributeError) as error:  # sent again it would fail again
+                answer.refusal = f"{type(error).__name__}: {error}"
         if answer.refusal and operation["do"] == "begin":
             raise Unreachable(answer.refusal)  # nothing of the run can be there before it is
         if answer.refusal:

@@ -4,9 +4,9 @@
     <root>/journal/<id>.sent      how many bytes of them the store has, and as which run
     <root>/journal/<id>.files/    copies of files that the store does not have yet
 
-Lines are in the kernel's hands when `append` returns, so that no death of the process loses one; they are on the disk
-(fsync) a few seconds later. Where the disk is full they wait in memory, and beyond a bound they are dropped and
-counted. When the store has everything, and the run has ended, the files are deleted.
+Lines are in the kernel's hands when `append` returns, so that no death of the process loses one; while the store does
+not answer they are put on the disk (fsync) again and again. Where the disk is full they wait in memory, and beyond a
+bound they are dropped and counted. When the store has everything, and the run has ended, the files are deleted.
 """
 
 import errno
@@ -137,6 +137,7 @@ class Journal:
     def close(self, delete: bool) -> None:
         """Gives the journal free for others; deleted when the store has everything and the run has ended."""
         with self._guard:
+            self.sync()
             self.closed = True
             if delete:
                 self.files.delete()
@@ -144,6 +145,7 @@ class Journal:
                     self.path.with_suffix(suffix).unlink(missing_ok=True)
             _OPEN.discard(self._file)
             os.close(self._file)
+            self._file = -1  # a thread that waited for the store meanwhile must not write into another file
 
     def _write(self, line: str) -> bool:
         content = line.encode()
@@ -186,7 +188,7 @@ class Journal:
 
     def _compact(self) -> None:
         with self._guard:
-            if self.empty and self._size > COMPACT:
+            if not self.closed and self.empty and self._size > COMPACT:
                 self._sent = 0
                 self._note()  # first: were the process to die in between, all would be sent again, and found there
                 os.ftruncate(self._file, 0)

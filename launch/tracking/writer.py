@@ -73,7 +73,6 @@ class Writer:
         while not self._over.is_set():
             self._news.wait(5.0)
             self._news.clear()
-            self.journal.sync()
             while not self.journal.empty and not self._over.is_set():
                 self._hurry.wait(self._pause())
                 self._send()

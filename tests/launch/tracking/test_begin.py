@@ -115,6 +115,24 @@ def test_a_point_that_a_resumed_start_takes_again_stays_as_it_was(tracking: Trac
     ]
 
 
+def test_what_the_store_refuses_is_left_out_and_counted_and_holds_up_nothing_else(
+    tracking: Tracking, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
+    with run(tracking, "pack", Config()) as record:
+        record.metrics(0, {"good": 1.0, "not*taken": 2.0, "better": 3.0})
+        record.artifact(tmp_path / "gone.csv")
+        record.text("notes.txt", "there")
+    client = MlflowClient(tracking.store)
+    found = client.get_run(record.run_id)
+    assert {name for name in found.data.metrics if "/" not in name} == {"good", "better"}
+    assert (found.info.status, found.data.tags["dropped"]) == ("FINISHED", "2")
+    assert "notes.txt" in {file.path for file in client.list_artifacts(record.run_id)}
+    said = capsys.readouterr().out
+    assert "does not take the point not*taken at step 0 (" in said
+    assert "2 points and files of this run were dropped; its tag 'dropped' says so." in said
+
+
 def test_a_store_that_only_the_environment_names_is_not_used_and_a_sentence_says_so(
     tracking: Tracking, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
