@@ -141,7 +141,7 @@ tried(OneOfMany, hostfile=file, node_rank=2, no_ssh=True)
 
 def test_hosts_ports_and_interfaces_that_are_none_are_refused_before_anything_starts(cluster: Cluster) -> None:
     first, second = cluster.hosts[:2]
-    listen = "import socket; s = socket.socket(); s.bind(('', 29501)); s.listen(); print('up', flush=True); input()"
+    listen = "import socket, time; s = socket.socket(); s.bind(('', 29501)); s.listen(); print('up', flush=True); time.sleep(300)"
     with first.started([PYTHON[0], "-c", listen]) as listener:
         assert listener.stdout is not None
         assert listener.stdout.readline() == "up\n"
