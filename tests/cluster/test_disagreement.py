@@ -114,6 +114,14 @@ def test_a_host_that_refuses_before_the_ranks_have_met_does_not_leave_the_others
     assert [host.running("python") for host in hosts] == [[], []]
 
 
+LISTENER = """
+import socket, time
+taken = socket.socket()
+taken.bind(("", 29501))
+taken.listen()
+print("up", flush=True)
+time.sleep(300)
+"""
 REFUSALS = """
 import sys
 from pathlib import Path
@@ -141,8 +149,7 @@ tried(OneOfMany, hostfile=file, node_rank=2, no_ssh=True)
 
 def test_hosts_ports_and_interfaces_that_are_none_are_refused_before_anything_starts(cluster: Cluster) -> None:
     first, second = cluster.hosts[:2]
-    listen = "import socket, time; s = socket.socket(); s.bind(('', 29501)); s.listen(); print('up', flush=True); time.sleep(300)"
-    with first.started([PYTHON[0], "-c", listen]) as listener:
+    with first.started([PYTHON[0], "-c", LISTENER]) as listener:
         assert listener.stdout is not None
         assert listener.stdout.readline() == "up\n"
         file = cluster.hostfile(first, second, name="two.hosts")
