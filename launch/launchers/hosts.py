@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from launch.job import Job
-from launch.launchers.hostfile import hosts_of, plain
+from launch.launchers.hostfile import Host, hosts_of, plain
 from launch.launchers.local import common, interface
 from launch.launchers.passing import PLAIN, escaped, quoted, secret, users_own
 from launch.launchers.ssh import Facts, clear, facts_of, unreachable
@@ -130,15 +130,7 @@ class Hosts:
 
     def _look(self) -> None:
         self._facts = facts_of(self._hosts, Path.cwd(), self._job.port, self._job.interface)
-        first, wanted = self._facts[0], self._job.interface
-        if first.port < 0:
-            raise Refusal(port_taken(self._job.port, first.name))
-        for facts in self._facts:
-            if wanted and wanted not in facts.interfaces:
-                raise Refusal(
-                    f"The network interface must be one of every host, but '{wanted}' (job.interface) is none of "
-                    f"{facts.name}'s ({', '.join(facts.interfaces)}): name another, or leave it out."
-                )
+        check(self._hosts, self._facts, self._job)
 
     def _meeting(self) -> str:
         """The address of the first host, as the others know it."""
@@ -160,6 +152,28 @@ class Hosts:
         added = f"{os.environ.get('PDSH_SSH_ARGS_APPEND', '')} {alive}".strip()
         own = {"DS_ENV_FILE": file, "PDSH_SSH_ARGS_APPEND": added}
         return kept | own | ({} if any(facts.gpus for facts in self._facts) else {"DS_ACCELERATOR": "cpu"})
+
+
+def check(hosts: Sequence[Host], facts: Sequence[Facts], job: Job) -> None:
+    """Raises Refusal for what hosts say of themselves that no ranks can be started with."""
+    if facts[0].port < 0:
+        raise Refusal(port_taken(job.port, facts[0].name))
+    for host, each in zip(hosts, facts, strict=True):
+        if job.interface and job.interface not in each.interfaces:
+            raise Refusal(
+                f"The network interface must be one of every host, but '{job.interface}' (job.interface) is none of "
+                f"{host.name}'s ({', '.join(each.interfaces)}): name another, or leave it out."
+            )
+        if bool(each.gpus) != bool(facts[0].gpus):
+            raise Refusal(
+                f"Either all hosts must have GPUs or none, but '{hosts[0].name}' has {facts[0].gpus} and "
+                f"'{host.name}' has {each.gpus}: take one kind out of the hostfile."
+            )
+        if 0 < each.gpus < host.slots:
+            raise Refusal(
+                f"Every process must have a GPU of its own, but the hostfile gives '{host.name}' slots={host.slots}, "
+                f"and it has {each.gpus}: give it at most as many."
+            )
 
 
 def _this_machine(facts: Sequence[Facts]) -> str:

@@ -132,10 +132,6 @@ class Host:
         listed = self.run(["ps", "-eo", "args="]).stdout.splitlines()
         return [line for line in listed if part in line and not line.startswith(("ps ", "env "))]
 
-    def end_all(self) -> None:
-        """Kills every process of this host but its first and its sshd, as a crash of all of them would."""
-        self.run(["sh", "-c", "pkill -9 python; pkill -9 pdsh; pkill -9 -x ssh; true"])
-
 
 def signalled(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
     """Sends a signal to a host's command itself, not to the `nsenter` that waits for it."""
