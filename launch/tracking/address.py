@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from launch.refusal import Refusal
+from launch.tracking.redact import redacted_address
 
 SERVERS, DATABASES, HOSTED = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql"), ("databricks",)
 SECRET = ("password", "passwd", "pwd", "token", "secret")
@@ -18,6 +19,7 @@ def check(uri: str, root: Path) -> None:
 
     `root`: the run root, into which runs of a folder can be moved.
     """
+    shown = redacted_address(uri)
     scheme = urlsplit(uri).scheme.split("+")[0].lower()
     if scheme in ("", "file"):
         raise Refusal(_folder(uri, root))
@@ -27,12 +29,12 @@ def check(uri: str, root: Path) -> None:
         near = difflib.get_close_matches(scheme, known, n=1, cutoff=0.5)
         meant = f"did you mean '{near[0]}'?" if near else "leave it empty for a store under tracking.root."
         raise Refusal(
-            f"tracking.uri must begin with a scheme that MLflow takes ({', '.join(known)}), but '{shown(uri)}' begins "
+            f"tracking.uri must begin with a scheme that MLflow takes ({', '.join(known)}), but '{shown}' begins "
             f"with '{scheme}': {meant}"
         )
     if _holds_secret(uri):
         raise Refusal(
-            f"tracking.uri must hold no password, since it is written into logs and runs, but '{shown(uri)}' does: "
+            f"tracking.uri must hold no password, since it is written into logs and runs, but '{shown}' does: "
             + _remedy(scheme)
         )
     if scheme in SERVERS and not urlsplit(uri).hostname:
@@ -42,12 +44,6 @@ def check(uri: str, root: Path) -> None:
             f"tracking.uri must name the file of a sqlite store, but '{uri}' does not: write sqlite:///PATH/mlflow.db "
             "(four slashes for an absolute path), or leave it empty."
         )
-
-
-def shown(uri: str) -> str:
-    """The address without what stands before an `@` and without its query: what may be printed."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def absolute(uri: str) -> str:

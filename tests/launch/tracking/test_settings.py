@@ -66,7 +66,9 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(uri: str) -> None:
 
 
 def test_a_refused_password_says_where_it_belongs() -> None:
-    with pytest.raises(Refusal, match=r"'http://h' does: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
+    with pytest.raises(
+        Refusal, match=r"'http://\*\*\*@h' does: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    ):
         Tracking(uri="http://me:hidden@h")
     with pytest.raises(Refusal, match=r"does: let the driver read it \(~/\.pgpass"):
         Tracking(uri="postgresql://me:hidden@h/db")
