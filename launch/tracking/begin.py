@@ -9,7 +9,8 @@ from uuid import uuid4
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.tracking.delivery import Delivery
-from launch.tracking.journal import Busy, Journal, Operation
+from launch.tracking.held import Busy
+from launch.tracking.journal import Journal, Operation
 from launch.tracking.redact import redacted_address
 from launch.tracking.replay import Replayed, replay
 from launch.tracking.settings import PARENT, Tracking

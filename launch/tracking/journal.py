@@ -10,7 +10,6 @@ bound they are dropped and counted. When the store has everything, and the run h
 """
 
 import errno
-import fcntl
 import json
 import os
 import threading
@@ -22,19 +21,15 @@ from typing import Any
 
 from launch.progress import say
 from launch.tracking.files import Files
+from launch.tracking.held import hold, let_go
 
 FOLDER, LINES, SENT, FILES = "journal", ".jsonl", ".sent", ".files"
 BOUND = 10_000
 """Operations that wait in memory at most while the journal cannot be written."""
 COMPACT = 16 * 2**20
 """Bytes after which a journal that the store has all of begins anew."""
-_OPEN: set[int] = set()
 
 Operation = dict[str, Any]
-
-
-class Busy(Exception):
-    """Another process writes this journal, or replays it."""
 
 
 class Journal:
@@ -55,8 +50,7 @@ class Journal:
         self._from_memory = 0
         self._ends: list[int] = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open(self.path)
-        _OPEN.add(self._file)
+        self._file = hold(self.path)
         self._size = 0
         first = self._mend()
         known = first | noted(self.path)
@@ -143,8 +137,7 @@ class Journal:
                 self.files.delete()
                 for suffix in (SENT, LINES):
                     self.path.with_suffix(suffix).unlink(missing_ok=True)
-            _OPEN.discard(self._file)
-            os.close(self._file)
+            let_go(self._file)
             self._file = -1  # a thread that waited for the store meanwhile must not write into another file
 
     def _write(self, line: str) -> bool:
@@ -215,22 +208,6 @@ class Journal:
             os.replace(beside, self.path.with_suffix(SENT))
 
 
-def _open(path: Path) -> int:
-    """The descriptor of the locked file."""
-    while True:
-        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.stat(path), os.fstat(file)):
-                return file
-        except BlockingIOError:
-            os.close(file)
-            raise Busy(str(path)) from None
-        except FileNotFoundError:
-            pass
-        os.close(file)  # its holder deleted it just now
-
-
 def noted(path: Path) -> dict[str, Any]:
     """What is noted beside a journal; nothing where there is no note."""
     try:
@@ -245,13 +222,3 @@ def parsed(line: bytes) -> Operation:
         return dict(json.loads(line))
     except (ValueError, TypeError):
         return {"do": "unreadable"}
-
-
-def _let_go_in_child() -> None:
-    """A forked process would hold the locks, and so seem to be the one that writes, after its parent's death."""
-    for file in _OPEN:
-        os.close(file)
-    _OPEN.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_in_child)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.tracking.delivery import Delivery
-from launch.tracking.journal import Busy, Journal
+from launch.tracking.held import Busy
+from launch.tracking.journal import Journal
 from launch.tracking.shelf import journals
 from launch.tracking.store import Unreachable, connect
 

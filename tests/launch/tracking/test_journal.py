@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from launch.tracking import journal as module
-from launch.tracking.journal import Busy, Journal
+from launch.tracking.held import Busy
+from launch.tracking.journal import Journal
 from launch.tracking.shelf import journals, parked, stores
 from tests.disks import fill
 
