@@ -54,7 +54,7 @@ def main(config: Config) -> None:
     """Builds, reports and seals one graph; every process of the world runs this."""
     world = World.from_environment(config.seed, config.job.lost_after, config)
     ranks, shards = Ranks.of_world(world), open_shards(config)
-    world.agree({f"shards in '{config.shards}' (manifest)": shards.manifest.digest[:12]})
+    world.agree({"manifest of the shards": shards.manifest.digest[:12]})
     outset.tell(config, shards, world)
     plan = _plan(config, shards, ranks)
     beside = config.out.absolute().parent / f".{config.out.name}.{socket.gethostname()}.part"

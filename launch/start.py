@@ -16,6 +16,7 @@ from launch.progress import say
 from launch.ranks.supervise import REFUSED, End, Ranks
 from launch.refusal import Refusal
 from launch.stage import STAGES, find
+from launch.tracking.redact import redacted
 
 MODULE = "launch"
 """What every rank runs: `python -m launch STAGE …`."""
@@ -35,9 +36,9 @@ def start(stage: str, arguments: Sequence[str], job: Job, on: str = "local", dry
         return kubernetes.submit(stage, arguments, job, dry_run)
     place, chosen = _place(stage, job, on), find(stage)
     if dry_run:
-        print(shlex.join(place.command([MODULE, stage, *arguments])))
+        print(redacted(shlex.join(place.command([MODULE, stage, *arguments]))))
         return 0
-    say(f"Starting {place.title} of `python -m launch {shlex.join([stage, *arguments])}`.")
+    say(f"Starting {place.title} of `python -m launch {redacted(shlex.join([stage, *arguments]))}`.")
     with Ranks(chosen.stops) as ranks:
         end = _until_the_end(place, ranks, [MODULE, stage, *arguments], job.max_restarts if chosen.resumes else 0)
     if end.death:

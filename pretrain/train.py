@@ -75,10 +75,10 @@ def main(config: Config) -> None:
 def _read(config: Config, world: World | None = None) -> tuple[Shards, Components, Groups | None]:
     shards = Shards.open(config.shards, config.reading, config.batches.window)
     if world:
-        world.agree({f"shards in '{config.shards}' (manifest)": shards.manifest.digest[:12]})
+        world.agree({"manifest of the shards": shards.manifest.digest[:12]})
     components = Components.load(config.components, shards)
     if world:
-        world.agree({f"components in '{config.components}'": sha256_file(config.components / FILE)[:12]})
+        world.agree({"components": sha256_file(config.components / FILE)[:12]})
     return shards, components, read_groups(config.components, shards, config.batches.per_group)
 
 

@@ -18,6 +18,7 @@ from launch.digest import sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
 from launch.source import commit, source_digest
+from launch.tracking.redact import redacted
 
 PACKAGES = ("torch", "deepspeed", "numpy")
 CLOCKS = 5.0
@@ -118,7 +119,7 @@ def _value(told: Told, name: str) -> str:
 
 
 def _of(told: Told, name: str) -> str:
-    return told.facts.get(name, "not there")
+    return redacted(told.facts.get(name, "not there"))
 
 
 def _versions() -> dict[str, str]:

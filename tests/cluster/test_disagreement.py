@@ -68,8 +68,7 @@ def test_a_host_whose_shards_are_others(bench: Bench) -> None:
     shutil.copytree(other.shards, hosts[1].own / "site" / "shards")
     everywhere(
         ranks(hosts, command, ROOT, {}, {}),
-        f"Refused: Every rank must have the same shards in '{bench.cluster.site / 'shards'}' (manifest), but rank 0 on "
-        "host1 has ",
+        "Refused: Every rank must have the same manifest of the shards, but rank 0 on host1 has ",
     )
 
 

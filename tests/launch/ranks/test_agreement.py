@@ -39,6 +39,12 @@ def test_every_setting_that_differs_is_named_with_both_values() -> None:
     assert "on rank 0 on host1 and rank 2 on host3 'out' is not there and 'x'; 'seed' is 0 and 1: give every" in found
 
 
+def test_passwords_are_left_out_of_what_differs() -> None:
+    found = settings_apart(told({"tracking.uri": "'http://me:word@a'"}, {"tracking.uri": "'http://me:word@b'"}))
+    assert "word" not in found
+    assert "@a' and " in found
+
+
 def test_clocks_may_be_a_little_apart_and_the_two_that_are_farthest_are_named() -> None:
     clocks = [Told(rank, f"host{rank + 1}", {}, clock) for rank, clock in enumerate((100.0, 100.0 + CLOCKS, 97.0))]
     assert clocks_apart(clocks[:2]) == ""
