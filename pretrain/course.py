@@ -64,7 +64,7 @@ class Course:
         if self._seen[0] != done:
             with self._speed.apart():
                 self._seen = done, self._held_out.evaluate(self._engine)
-            self._record.metrics(done, {f"held_out_{name}": value for name, value in self._seen[1].items()})
+            self._record.metrics(done, {f"held_out/{name}": value for name, value in self._seen[1].items()})
             most = self._held_out.most(self._config.model.width)
             if most and done >= self._quiet_until():
                 sound(self._seen[1], most, done, self._config.alarms)

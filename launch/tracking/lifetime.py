@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ def _say_what_is_left(journal: Journal, tracking: Tracking) -> None:
 
 def _log_settings(record: Record, settings: Settings) -> None:
     record.text("settings.json", settings.model_dump_json(indent=2))
-    record.tags({"command": " ".join(sys.argv)})
+    record.tags({"command": shlex.join(["python", "-m", "launch", *sys.argv[1:]])})
     record.parameters(_flatten(settings.model_dump(mode="json", exclude=BESIDE)))
 
 

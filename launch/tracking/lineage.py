@@ -3,9 +3,10 @@
     input.shards.train    the digest of a shard set that was read      input.encoder, input.components, input.tables, …
     output.parser         the digest of what was made                  output.encoder, output.components, …
     outputs               the digests of all that was made, to find the run by
+    read_from, made_at    where each of them lay, as JSON
 
-Beside each stands where it lay (`….place`). Two runs belong together where one's output is the other's input: digests
-do not change when folders move. A run's description links to the runs that made what it read.
+Two runs belong together where one's output is the other's input: digests do not change when folders move. A run's
+description links to the runs that made what it read.
 """
 
 import json
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-INPUT, OUTPUT, OUTPUTS, PLACE = "input.", "output.", "outputs", ".place"
+INPUT, OUTPUT, OUTPUTS = "input.", "output.", "outputs"
+PLACES = {INPUT: "read_from", OUTPUT: "made_at"}
 NOTE, HEADING = "mlflow.note.content", "**Made from**"
 SHOWN = 12
 """Digits of a digest that are shown; the same as in what stages say."""
@@ -67,7 +69,7 @@ def output_tags(things: Sequence[Thing]) -> dict[str, str]:
 
 def _tags(direction: str, things: Sequence[Thing]) -> dict[str, str]:
     digests = {f"{direction}{thing.called}": thing.digest for thing in things}
-    return digests | {f"{direction}{thing.called}{PLACE}": thing.location for thing in things}
+    return digests | {PLACES[direction]: json.dumps({thing.called: thing.location for thing in things})}
 
 
 def dataset(thing: Thing) -> dict[str, str]:
@@ -93,12 +95,12 @@ def dataset(thing: Thing) -> dict[str, str]:
 
 def things_of(run: "Run", direction: str) -> list[Thing]:
     """What a run's tags say that it read (`INPUT`) or made (`OUTPUT`)."""
-    tags = run.data.tags
-    found = []
-    for tag, digest in tags.items():
-        if tag.startswith(direction) and not tag.endswith(PLACE):
-            kind, _, name = tag.removeprefix(direction).partition(".")
-            found.append(Thing(kind, digest, tags.get(f"{tag}{PLACE}", ""), name))
+    places, found = _places(run, direction), []
+    for tag, digest in run.data.tags.items():
+        if tag.startswith(direction):
+            called = tag.removeprefix(direction)
+            kind, _, name = called.partition(".")
+            found.append(Thing(kind, digest, str(places.get(called, "")), name))
     return sorted(found, key=lambda thing: (thing.kind, thing.name))
 
 
@@ -113,12 +115,11 @@ def makers(client: "MlflowClient", digest: str) -> "list[Run]":
 
 
 def describe(client: "MlflowClient", run: "Run") -> str:
-    """A run's description: a table of what it read, with links to the runs that made it; "" where there is nothing."""
+    """A run's description: a list of what it read, with links to the runs that made it; "" where there is nothing."""
     things = things_of(run, INPUT)
     if not things:
         return ""
-    rows = [f"| {_title(each)} | `{each.digest[:SHOWN]}` | {_link(client, each)} | `{each.place}` |" for each in things]
-    return "\n".join([HEADING, "", "| | digest | by | at |", "|---|---|---|---|", *rows])
+    return "\n".join([HEADING, "", *(_row(client, each) for each in things)])
 
 
 def is_own(note: str) -> bool:
@@ -126,13 +127,18 @@ def is_own(note: str) -> bool:
     return not note or note.startswith(HEADING)
 
 
-def _title(thing: Thing) -> str:
-    return f"{thing.kind} {thing.name}".strip()
+def _places(run: "Run", direction: str) -> dict[str, Any]:
+    """Where things lay, as far as the tag tells: a very long one was cut."""
+    try:
+        return dict(json.loads(run.data.tags.get(PLACES[direction], "{}")))
+    except (ValueError, TypeError):
+        return {}
 
 
-def _link(client: "MlflowClient", thing: Thing) -> str:
+def _row(client: "MlflowClient", thing: Thing) -> str:
     runs = makers(client, thing.digest)
-    if not runs:
-        return "–"
-    info: Any = runs[0].info
-    return f"[{info.run_name}](#/experiments/{info.experiment_id}/runs/{info.run_id})"
+    info: Any = runs[0].info if runs else None
+    link = f"[{info.run_name}](#/experiments/{info.experiment_id}/runs/{info.run_id})" if info else "no run here"
+    return (
+        f"- **{f'{thing.kind} {thing.name}'.strip()}** `{thing.digest[:SHOWN]}`, made by {link}, from `{thing.place}`"
+    )

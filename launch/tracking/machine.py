@@ -90,7 +90,6 @@ class Gauges:
         self._monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with suppress(ImportError, RuntimeError):  # no pynvml, or no NVIDIA driver
             self._monitors.append(GPUMonitor())
-        self.read()  # of the CPU the first reading says nothing: it measures from the one before
 
     def read(self) -> dict[str, float]:
         """The values of now; the CPU's is its mean since the last reading."""
@@ -174,6 +173,7 @@ def _repeated(take: Callable[[Mapping[str, float]], None], interval: float) -> I
     ended, gauges = threading.Event(), Gauges()
 
     def work() -> None:
+        gauges.read()  # of the CPU the first reading of a thread says nothing: it measures from the one before
         while not ended.wait(interval):
             try:
                 take(gauges.read())

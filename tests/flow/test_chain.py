@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from safetensors.numpy import load_file
 
 from launch import demo
-from launch.tracking import Tracking
+from launch.tracking import Tracking, trace
 from shards.read import open_sets
 
 TINY = demo.Size(
@@ -70,6 +70,23 @@ def test_embeddings_are_shards_of_the_same_videos(out: Path) -> None:
         assert raw[name].manifest.digest in json.dumps(dict(shards.manifest.source))
 
 
+def test_a_parser_leads_back_to_the_corpus_over_embeddings_encoder_components_and_shards(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    trace.main(trace.Config(of=out / "parsers/pretrain_multi", tracking=Tracking(root=out / "runs")))
+    told = capsys.readouterr().out
+    lines = [line.strip("│├└─ ") for line in told.splitlines()]
+    makers = {" ".join(line.partition(" ← ")[0].split()[:-1]): line.partition(" ← ")[2].split()[0] for line in lines}
+    assert makers["parser"] == "finetune"
+    assert [makers[name] for name in ("encoder", "components", "corpus")] == ["pretrain", "graph", "synthesise"]
+    assert {line.partition(" ← ")[2].split()[0] for line in lines if line.startswith("shards train")} >= {
+        "export",
+        "pack",
+    }
+    assert "no run in this store" not in told
+
+
 def test_every_stage_is_a_finished_run_of_one_experiment(out: Path) -> None:
     client = MlflowClient(Tracking(root=out / "runs").store)
     experiment = client.get_experiment_by_name("soundsight")
@@ -81,4 +98,7 @@ def test_every_stage_is_a_finished_run_of_one_experiment(out: Path) -> None:
     )
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
-        assert "settings.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
+        names = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert {"settings.json", "packages.txt"} <= names
+        assert ("deepspeed.json" in names) == (run.data.tags["stage"] == "pretrain")
+        assert bool(run.inputs.dataset_inputs) == (run.data.tags["stage"] != "synthesise")

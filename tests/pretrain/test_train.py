@@ -12,6 +12,7 @@ import torch
 from mlflow import MlflowClient
 
 from graph.groups import GROUPS
+from launch.digest import sha256_file
 from launch.refusal import Refusal
 from launch.tracking import Tracking
 from launch.world import World
@@ -194,6 +195,20 @@ def test_a_run_that_meets_no_bad_video_says_that_it_skipped_none(
     (run,) = client.search_runs([client.get_experiment_by_name("whole").experiment_id])
     assert run.data.metrics["skipped_videos"] == 0
     assert "skipped.txt" not in [each.path for each in client.list_artifacts(run.info.run_id)]
+
+
+def test_a_run_names_its_newest_checkpoint_by_path_and_digest(
+    planted, runs: Path, alone: World, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    given = chosen(planted, runs, tmp_path) | {"steps": 2, "tracking": {"root": runs, "experiment": "kept"}}
+    main(Config.model_validate(given))
+    client = MlflowClient(Tracking(root=runs).store)
+    (run,) = client.search_runs([client.get_experiment_by_name("kept").experiment_id])
+    newest = tmp_path / "checkpoints/step-00000002"
+    told = (run.data.tags["checkpoint"], run.data.tags["checkpoint.digest"])
+    assert told == (str(newest), sha256_file(newest / "files.json"))
+    assert run.data.tags["output.encoder"] == describe_encoder(tmp_path / "encoder").digest
+    assert run.data.tags["input.components"] == sha256_file(Path(given["components"]) / "components.safetensors")
 
 
 def test_a_run_that_starts_over_leaves_no_encoder_of_the_one_before(

@@ -50,14 +50,14 @@ def test_code_packages_host_and_devices_are_in_the_run(tracking: Tracking) -> No
 
 
 def test_no_password_of_an_address_is_anywhere_in_the_run(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["launch", "pack", f"--place=https://name:{WORD}@host/x"])
+    monkeypatch.setattr("sys.argv", ["launch/__main__.py", "pack", f"--place=https://name:{WORD}@host/x"])
     with run(tracking, "pack", Config()) as record:
         record.tags({"note": f"from https://host/x?token={WORD}"})
         record.text("note.txt", f"from https://host/x?token={WORD}")
     client = MlflowClient(tracking.store)
     data = client.get_run(record.run_id).data
     assert data.params["place"] == "https://***@host/x"
-    assert data.tags["command"] == "launch pack --place=https://***@host/x"
+    assert data.tags["command"] == "python -m launch pack --place=https://***@host/x"
     assert json.loads(artifact(client, record.run_id, "settings.json"))["place"] == "https://***@host/x"
     assert artifact(client, record.run_id, "note.txt") == "from https://host/x?***"
     written = [path.read_bytes() for path in tracking.root.rglob("*") if path.is_file()]

@@ -55,9 +55,9 @@ def test_what_was_read_and_made_is_in_the_tags_by_digest_and_place(
 ) -> None:
     tags = MlflowClient(tracking.store).get_run(parser[0]).data.tags
     assert tags["input.shards.train"] == DIGESTS["embeddings"]
-    assert tags["input.shards.train.place"] == "/data/embeddings/train"
+    assert json.loads(tags["read_from"]) == {"shards.train": "/data/embeddings/train", "tables": "/data/foreign"}
     assert tags["output.parser"] == tags["outputs"] == sha256_file(parser[1] / "parser.safetensors")
-    assert tags["output.parser.place"] == str(parser[1])
+    assert json.loads(tags["made_at"]) == {"parser": str(parser[1])}
 
 
 def test_data_is_listed_as_datasets_with_its_features_and_its_whole_digest(
@@ -91,8 +91,8 @@ def test_a_description_links_to_the_runs_that_made_what_was_read(tracking: Track
     (export,) = lineage.makers(client, DIGESTS["embeddings"])
     link = f"[export](#/experiments/{export.info.experiment_id}/runs/{export.info.run_id})"
     lines = found.data.tags[lineage.NOTE].splitlines()
-    assert f"| shards train | `{DIGESTS['embeddings'][:12]}` | {link} | `/data/embeddings/train` |" in lines
-    assert f"| tables | `{DIGESTS['foreign'][:12]}` | – | `/data/foreign` |" in lines
+    assert f"- **shards train** `{'e' * 12}`, made by {link}, from `/data/embeddings/train`" in lines
+    assert f"- **tables** `{'f' * 12}`, made by no run here, from `/data/foreign`" in lines
 
 
 def test_a_description_by_hand_stays(tracking: Tracking) -> None:
