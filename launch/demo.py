@@ -83,7 +83,8 @@ def main(config: Config) -> None:
         run(stage, [*arguments, *where, "--replace", "True"])
     show(out, config.size, bool(tables))
     say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes.")
-    say(f"The runs are in MLflow: `make ui RUNS={config.tracking.root}`, then http://127.0.0.1:5000")
+    shown = config.tracking.uri or f"`make ui RUNS={config.tracking.root}`, then http://127.0.0.1:5000"
+    say(f"The runs are in MLflow: {shown}")
 
 
 def find_tables() -> Path | None:
