@@ -1,11 +1,12 @@
 """Words and values pass deepspeed's runner, pdsh and a far shell unchanged; what real hosts do is tested with those."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from deepspeed.launcher.multinode_runner import PDSHRunner
 
-from launch.launchers.passing import escaped, quoted, secret
+from launch.launchers.passing import escaped, quoted, secret, users_own
 
 WORDS = [
     "plain",
@@ -66,3 +67,15 @@ def test_passwords_are_told_from_other_variables(monkeypatch: pytest.MonkeyPatch
     for name, value in held.items():
         monkeypatch.setenv(name, value)
     assert [name for name in held if secret(name)] == list(held)[:3]
+
+
+def test_the_user_s_own_files_of_variables_are_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, line in (("home", "A=1"), ("here", "B=2\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".deepspeed_env").write_text(line)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DS_ENV_FILE", raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    assert users_own() == "A=1\nB=2\n"
+    monkeypatch.setenv("DS_ENV_FILE", "none")
+    assert users_own() == ""
