@@ -1,9 +1,11 @@
 """Inputs: shard sets that can be opened here, and whether they are the same on every host."""
 
 from importlib import import_module
+from typing import Any
 
 from launch.doctor.finding import Finding, failed, fine
 from launch.refusal import Refusal
+from launch.tracking.redact import redacted
 
 READER = "shards.read"
 """The room above that opens shard sets, by name: the floor imports none."""
@@ -15,14 +17,15 @@ def check(location: str) -> list[Finding]:
         sets = import_module(READER).open_sets(location)
         if not sets:
             raise Refusal(f"'{location}' holds no manifest.json, and no folder that does")
-        found = [_one(f"{location}/{name}".rstrip("/"), each) for name, each in sets.items()]
+        found = [_one(location, name, each.manifest) for name, each in sets.items()]
     except (Refusal, OSError) as error:
         remedy = "mount or copy it on this host, and look at it with `python -m launch verify`"
-        return [failed("shards", " ".join(str(error).split())[:300], remedy)]
+        return [failed("shards", redacted(" ".join(str(error).split()))[:300], remedy)]
     return found
 
 
-def _one(place: str, shards: object) -> Finding:
-    manifest = shards.manifest  # type: ignore[attr-defined]
-    found = f"{place}: {manifest.videos:,} videos in {len(manifest.shards)} shards, manifest {manifest.digest[:12]}"
-    return fine(f"shards {place.rsplit('/', maxsplit=1)[-1]}", found, manifest.digest)
+def _one(location: str, name: str, manifest: Any) -> Finding:
+    """A set by its name in a folder of sets, "" where the location is that of one set."""
+    where = f"'{name}' in {redacted(location)}" if name else redacted(location)
+    found = f"{where}: {manifest.videos:,} videos in {len(manifest.shards)} shards, manifest {manifest.digest[:12]}"
+    return fine(f"shards {name}".strip(), found, manifest.digest)

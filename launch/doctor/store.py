@@ -12,7 +12,7 @@ from launch.doctor.finding import Finding, doubtful, failed, fine
 from launch.tracking import Tracking
 from launch.tracking.address import SERVERS
 from launch.tracking.journal import FOLDER, LINES
-from launch.tracking.redact import redacted_address
+from launch.tracking.redact import redacted, redacted_address
 from launch.tracking.shelf import journals
 from launch.tracking.store import Unreachable, connect
 
@@ -75,7 +75,7 @@ def _asked(tracking: Tracking, where: str, begun: float, theirs: str) -> Finding
 
 
 def _plain(error: object) -> str:
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     return (text or type(error).__name__)[:200]
 
 

@@ -14,7 +14,8 @@ FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 def doctor(host: Host, hostfile: Path, *words: str | Path, folder: Path = ROOT) -> tuple[int, list[str]]:
     """The exit code and the lines of the doctor, asked on a host in a folder."""
-    command = [sys.executable, "-m", "launch", "doctor", "--hosts", hostfile, "--tracking.root", "/tmp/runs", *words]
+    asked = ["doctor", "--hosts", hostfile, "--patience", "90", "--tracking.root", "/tmp/runs"]
+    command = [sys.executable, "-m", "launch", *asked, *words]
     done = host.run(command, folder, timeout=240, PYTHONPATH=str(ROOT))
     assert "Traceback" not in done.stdout, done.stdout
     return done.returncode, done.stdout.splitlines()

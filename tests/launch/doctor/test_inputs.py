@@ -24,9 +24,9 @@ def test_sets_are_told_by_their_manifests(sets: Path) -> None:
     found = {each.check: each for each in check(str(sets))}
     assert set(found) == {"shards test", "shards train"}
     assert all(each.state == "fine" and len(each.same) == 64 for each in found.values())
-    assert found["shards train"].found.startswith(f"{sets}/train: 3 videos in 2 shards, manifest ")
+    assert found["shards train"].found.startswith(f"'train' in {sets}: 3 videos in 2 shards, manifest ")
     (one,) = check(str(sets / "train"))
-    assert one.same == found["shards train"].same
+    assert (one.check, one.same) == ("shards", found["shards train"].same)
 
 
 def test_sets_that_are_not_there_are_a_fault(tmp_path: Path) -> None:
@@ -41,3 +41,10 @@ def test_a_shard_that_was_cut_is_a_fault_that_names_it(sets: Path) -> None:
     (found,) = check(str(sets))
     assert found.state == "failed"
     assert shard.name in found.found
+
+
+def test_what_an_address_holds_is_not_shown() -> None:
+    (found,) = check("https://user:word@no-such-host.invalid/set?sig=abc")
+    assert found.state == "failed"
+    assert "word" not in found.found
+    assert "abc" not in found.found
