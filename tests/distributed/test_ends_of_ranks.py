@@ -38,15 +38,16 @@ def started(command: Sequence[str], **variables: str) -> Iterator["subprocess.Po
 
 
 @contextmanager
-def ranks(out: Path, *words: str) -> Iterator[list["subprocess.Popen[str]"]]:
-    """Two ranks without a launcher, that have begun their steps."""
+def ranks(out: Path, *words: str, restarts: tuple[int, int] = (0, 0)) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Two ranks without a launcher, that have begun their steps; `restarts`: what each knows of earlier starts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     command = [sys.executable, str(WORKER), "pretrain", str(out), *words]
-    with started(command, RANK="0", **world) as first, started(command, RANK="1", **world) as second:
-        pids(out, 0)
+    own = [{"RANK": str(rank), "LAUNCH_RESTARTS": str(known)} for rank, known in enumerate(restarts)]
+    with started(command, **world, **own[0]) as first, started(command, **world, **own[1]) as second:
+        pids(out, max(restarts))
         yield [first, second]
 
 
@@ -154,6 +155,13 @@ def test_a_port_that_is_taken_is_refused_and_named(tmp_path: Path) -> None:
     assert (
         f"Refused: The port where processes meet must be free, but {port} of {socket.gethostname()} is in use" in said
     )
+
+
+def test_ranks_that_know_of_different_numbers_of_starts_take_the_highest(tmp_path: Path) -> None:
+    with ranks(tmp_path, "--steps", "3", restarts=(0, 2)) as both:
+        said = [each.communicate(timeout=60)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    assert sorted(file.name for file in tmp_path.glob("*.pid")) == ["2-0.pid", "2-1.pid"]
 
 
 def test_ranks_that_end_together_end_well(tmp_path: Path) -> None:
