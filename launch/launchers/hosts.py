@@ -147,7 +147,7 @@ class Hosts:
 
     def _launcher_s(self, file: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not secret(name)}
-        beat = max(1, round(self._job.lost_after / 3))
+        beat = max(5, round(self._job.lost_after / 3))  # the watch is faster; sshd may be slow on a busy host
         alive = f"-o ServerAliveInterval={beat} -o ServerAliveCountMax=3 -o BatchMode=yes -o ConnectTimeout=10"
         added = f"{os.environ.get('PDSH_SSH_ARGS_APPEND', '')} {alive}".strip()
         own = {"DS_ENV_FILE": file, "PDSH_SSH_ARGS_APPEND": added}
