@@ -1,4 +1,4 @@
-"""Tracking: every stage is one MLflow run in one experiment, on a sqlite store under the run root.
+"""Tracking: every stage is one MLflow run in one experiment, in a sqlite store under the run root or on a server.
 
     make ui        # or: mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1
 
