@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The tag by which MLflow's pages show what belongs to training, and leave out what is for agents."""
 BEGUN_AS = "begun_as"
 """The tag with the id that a run had before the store knew of it."""
 REFUSING = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
@@ -133,7 +131,7 @@ def experiment_id(client: "MlflowClient", name: str, artifacts: str) -> str:
     with answered() as answer:
         found = client.get_experiment_by_name(name)
         if found is None:
-            return client.create_experiment(name, artifacts or None, tags=KIND)
+            return client.create_experiment(name, artifacts or None)
         if found.lifecycle_stage == "active":
             return found.experiment_id
         remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}"
