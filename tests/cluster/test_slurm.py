@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,12 +11,11 @@ from mlflow import MlflowClient
 
 from launch.tracking import Tracking
 from tests.cluster.hosts import ROOT, Cluster
+from tests.cluster.runs import PYTHON, STEPS, Bench
 from tests.cluster.slurm import Slurm, slurm, why_not
-from tests.pretrain.conftest import chosen, plant, weights
-from tests.pretrain.kill_trial import flat
 
 pytestmark = pytest.mark.timeout(600)
-STEPS = 150
+TWO_NODES = ["--job.hosts", "2", "--job.slurm.gpus", "0", "--job.slurm.partition", "common"]
 
 
 @pytest.fixture(scope="module")
@@ -29,57 +27,39 @@ def running(cluster: Cluster) -> Iterator[Slurm]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def settings(running: Slurm) -> dict[str, Any]:
-    """Of a run that takes seconds, with a checkpoint several times in each."""
-    given = chosen(plant(running.folder), running.folder / "runs", running.folder / "out")
-    given |= {"steps": STEPS, "evaluate_every": 1000, "checkpoints": {"every": 8, "keep": 3}}
-    given["model"] |= {"width": 64, "layers": 4}
-    return given
-
-
-@pytest.fixture(scope="module")
-def expected(running: Slurm, settings: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The encoder of two processes on one machine, without Slurm."""
-    words = _words(running, settings, "local")
-    done = running.node.run([*_launch("pretrain"), *words, "--job.processes", "2", "--job.threads", "1"])
-    assert done.returncode == 0, done.stdout
-    return weights(running.folder / "local")
-
-
 def test_a_preempted_job_writes_a_checkpoint_and_goes_on_once_the_nodes_are_free(
-    running: Slurm, settings: dict[str, Any], expected: dict[str, torch.Tensor]
+    running: Slurm, finished: Bench
 ) -> None:
-    job, log = _submit(running, "pretrain", *_words(running, settings, "preempted"), *_two_nodes())
-    _wait_for_step(running, "preempted", 1, log)
+    job, log = _submit(running, [*finished.pretrain("preempted", None), *TWO_NODES])
+    running.wait("the ranks begin", lambda: log.exists() and "Read 61 videos" in log.read_text(), log)
     running.ask("sbatch", "--partition", "urgent", "--nodes", "2", "--output", "/dev/null", "--wrap", "true")
     running.wait("the job is queued again", lambda: _state(running, job) == ("PENDING", "1"), log)
-    assert set(re.findall(r"Stopped: after step (\d+)", log.read_text())) == {str(_step(running, "preempted"))}
-    assert _step(running, "preempted") < STEPS
+    (stopped,) = set(re.findall(r"Stopped: after step (\d+)", log.read_text()))
+    assert 0 < int(stopped) == _step(finished, "preempted") < STEPS
     _start_now(running, job)
     running.wait("the job ends", lambda: _state(running, job) == ("COMPLETED", "1"), log)
     assert "2 nodes with 1 process each" in running.ask("scontrol", "write", "batch_script", job, "-")
-    _assert_equal(running.folder / "preempted", expected, log)
+    _assert_as_undisturbed(finished, "preempted", log)
 
 
 def test_a_rank_that_is_killed_starts_all_again_in_the_same_job_and_a_request_queues_it_again(
-    running: Slurm, settings: dict[str, Any], cluster: Cluster, expected: dict[str, torch.Tensor]
+    running: Slurm, finished: Bench
 ) -> None:
-    job, log = _submit(running, "pretrain", *_words(running, settings, "killed"), *_two_nodes())
-    _wait_for_step(running, "killed", 1, log)
-    cluster.hosts[1].run(["pkill", "-9", "-o", "-f", "launch pretrain"])
+    job, log = _submit(running, [*finished.pretrain("killed", None), *TWO_NODES])
+    running.wait("a checkpoint", lambda: _step(finished, "killed") > 0, log)
+    finished.cluster.hosts[1].run(["pkill", "-9", "-o", "-f", "launch pretrain"])
     running.wait("the ranks are started again", lambda: "Ranks died" in log.read_text(), log)
     assert "restart 1 of at most 3" in log.read_text()
     assert re.search(r"Failed: Rank 1 \(pid \d+ on host2\)", log.read_text())
-    begun = _step(running, "killed")
-    _wait_for_step(running, "killed", begun + 1, log)
+    begun = _step(finished, "killed")
+    running.wait("a checkpoint more", lambda: _step(finished, "killed") > begun, log)
     running.ask("scancel", "--signal", "TERM", job)
     running.wait("the job is queued again", lambda: _state(running, job) == ("PENDING", "1"), log)
     assert "the job is queued again, for the 1. of at most 100 times" in log.read_text()
+    assert _step(finished, "killed") < STEPS
     _start_now(running, job)
     running.wait("the job ends", lambda: _state(running, job) == ("COMPLETED", "1"), log)
-    _assert_equal(running.folder / "killed", expected, log)
-    assert _statuses(running, "killed") == ["FINISHED"], "all three starts are one run"
+    _assert_as_undisturbed(finished, "killed", log)
 
 
 TORCHRUN = "-m torch.distributed.run --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint host1:29611"
@@ -109,15 +89,15 @@ def test_the_same_module_runs_as_tasks_of_srun_and_under_a_launcher_that_srun_st
 
 
 def test_a_job_that_refuses_its_inputs_is_not_started_again(running: Slurm) -> None:
-    words = ["--shards", str(running.folder / "nowhere"), "--job.max_restarts", "3"]
-    job, log = _submit(running, "verify", *words, "--job.slurm.gpus", "0")
+    words = ["--shards", str(running.folder / "nowhere"), "--job.max_restarts", "3", "--job.slurm.gpus", "0"]
+    job, log = _submit(running, [*PYTHON, "verify", *words])
     running.wait("the job fails", lambda: _state(running, job)[0] == "FAILED", log)
     assert running.facts(job)["ExitCode"] == "2:0"
     assert log.read_text().count("Refused: ") == 1
 
 
-def test_a_job_that_is_cancelled_stays_so(running: Slurm, settings: dict[str, Any]) -> None:
-    job, log = _submit(running, "pretrain", *_words(running, settings, "cancelled"), *_two_nodes())
+def test_a_job_that_is_cancelled_stays_so(running: Slurm, bench: Bench) -> None:
+    job, log = _submit(running, [*bench.pretrain("cancelled", None), *TWO_NODES])
     running.wait("it runs", lambda: _state(running, job)[0] == "RUNNING", log)
     running.ask("scancel", job)
     running.wait("the job ends", lambda: not running.ask("squeue", "--noheader"), log)
@@ -125,30 +105,17 @@ def test_a_job_that_is_cancelled_stays_so(running: Slurm, settings: dict[str, An
 
 
 def test_a_job_that_slurm_does_not_take_is_refused_with_its_reason(running: Slurm) -> None:
-    words = [*_launch("verify"), "--shards", "x", "--on", "slurm", "--job.slurm.gpus", "0"]
+    words = [*PYTHON, "verify", "--shards", "x", "--on", "slurm", "--job.slurm.gpus", "0"]
     words += ["--job.slurm.partition", "nowhere"]
     done = running.node.run(words, running.folder, SLURM_CONF=str(running.folder / "slurm.conf"), PYTHONPATH=str(ROOT))
     assert done.returncode == 2
     assert "Refused: Slurm must take the job, but `sbatch` says 'invalid partition specified: nowhere " in done.stdout
 
 
-def _launch(stage: str) -> list[str]:
-    return [sys.executable, "-m", "launch", stage]
-
-
-def _words(running: Slurm, settings: dict[str, Any], name: str) -> list[str]:
-    return flat(settings | {"out": running.folder / name, "tracking": {"root": running.folder / "runs", "name": name}})
-
-
-def _two_nodes() -> list[str]:
-    words = {"hosts": 2, "threads": 1, "lost_after": 5, "max_restarts": 3, "slurm.gpus": 0, "slurm.partition": "common"}
-    return [word for name, value in words.items() for word in (f"--job.{name}", str(value))]
-
-
-def _submit(running: Slurm, stage: str, *words: str) -> tuple[str, Path]:
+def _submit(running: Slurm, command: list[str]) -> tuple[str, Path]:
     """The number of a job that is in the queue, and the file of what it says."""
     variables = {"SLURM_CONF": str(running.folder / "slurm.conf"), "PYTHONPATH": str(ROOT)}
-    done = running.node.run([*_launch(stage), *words, "--on", "slurm"], running.folder, **variables)
+    done = running.node.run([*command, "--on", "slurm"], running.folder, **variables)
     found = re.search(r"Submitted as Slurm job (\d+); what it says goes to '(.*)'\.", done.stdout)
     assert found, done.stdout
     return found[1], Path(found[2])
@@ -160,14 +127,10 @@ def _state(running: Slurm, job: str) -> tuple[str, str]:
     return facts["JobState"], facts["Restarts"]
 
 
-def _step(running: Slurm, name: str) -> int:
+def _step(bench: Bench, name: str) -> int:
     """The newest checkpoint of a run."""
-    found = (running.folder / name / "checkpoints").glob("step-*")
+    found = (bench.cluster.shared / name / "checkpoints").glob("step-*")
     return max((int(path.name.rpartition("-")[2]) for path in found), default=0)
-
-
-def _wait_for_step(running: Slurm, name: str, step: int, log: Path) -> None:
-    running.wait(f"a checkpoint of step {step}", lambda: _step(running, name) >= step, log)
 
 
 def _start_now(running: Slurm, job: str) -> None:
@@ -175,14 +138,11 @@ def _start_now(running: Slurm, job: str) -> None:
     running.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
-def _statuses(running: Slurm, name: str) -> list[str]:
-    """Of the MLflow runs of a name."""
-    client = MlflowClient(Tracking(root=running.folder / "runs").store)
-    (experiment,) = [each for each in client.search_experiments() if each.name == "soundsight"]
-    runs = client.search_runs([experiment.experiment_id])
-    return [run.info.status for run in runs if run.info.run_name == f"pretrain {name}"]
-
-
-def _assert_equal(out: Path, expected: dict[str, torch.Tensor], log: Path) -> None:
-    found = weights(out)
-    assert all(torch.equal(found[name], value) for name, value in expected.items()), log.read_text()
+def _assert_as_undisturbed(bench: Bench, name: str, log: Path) -> None:
+    """The encoder is that of two hosts that nothing disturbed, and all starts of the job are one run."""
+    expected, found = bench.weights("two"), bench.weights(name)
+    assert all(torch.equal(found[key], value) for key, value in expected.items()), log.read_text()
+    client = MlflowClient(Tracking(root=bench.runs(name)).store)
+    experiment = client.get_experiment_by_name("soundsight")
+    assert experiment is not None
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
