@@ -11,6 +11,7 @@ import os
 for _switch in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ.setdefault(_switch, "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a run's page is said once, at its beginning
 for _limit, _value in (("TIMEOUT", "10"), ("MAX_RETRIES", "0")):  # seconds; the writer tries again by itself
     os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{_limit}", _value)
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.tracking import address
 from launch.tracking.delivery import Delivery
 from launch.tracking.held import Busy
 from launch.tracking.journal import Journal, Operation
@@ -98,15 +99,23 @@ def _in_store(tracking: Tracking, first: Operation, resume: str) -> str:
     if resume and (found := find(client, resume)):
         with answered():
             client.update_run(found.info.run_id, "RUNNING")
-        return found.info.run_id
+        return _shown(tracking, found.info.experiment_id, found.info.run_id)
     if resume:
         place = redacted_address(tracking.store)
         say(f"The MLflow run {resume} is not in the store {place} any more: a new one goes on in its place.")
         first["id"] = uuid4().hex
     with answered() as answer:
         tags = first["tags"] | {BEGUN_AS: first["id"]}
-        return client.create_run(experiment, first["time"], tags, first["name"]).info.run_id
+        made = client.create_run(experiment, first["time"], tags, first["name"])
+        return _shown(tracking, experiment, made.info.run_id)
     raise Unreachable(answer.refusal)
+
+
+def _shown(tracking: Tracking, experiment: str, run_id: str) -> str:
+    """The id, after a server's page of the run is said."""
+    if tracking.uri.startswith(address.SERVERS):
+        say(f"The run's page: {tracking.uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}")
+    return run_id
 
 
 def _check_parent(client: "MlflowClient", tracking: Tracking) -> None:

@@ -53,7 +53,10 @@ def test_a_server_that_is_killed_and_comes_back_has_every_point_once(
     assert len(points(client, worker.run_id, "loss")) == 200
     assert client.get_run(worker.run_id).info.status == "FINISHED"
     assert f"The store {server.uri} does not answer" in worker.said
-    assert "The store " + server.uri + " answers again" in worker.said
+    assert f"The store {server.uri} answers again" in worker.said
+    experiment = client.get_run(worker.run_id).info.experiment_id
+    assert worker.lines[0] == f"The run's page: {server.uri}/#/experiments/{experiment}/runs/{worker.run_id}"
+    assert worker.said.count("/#/experiments/") == 1
     assert left(tmp_path) == []
 
 
