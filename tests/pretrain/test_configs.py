@@ -25,7 +25,7 @@ def test_a_config_loads_and_opens_with_its_command(path: Path) -> None:
     assert f"python -m launch pretrain pretrain/configs/{path.name} " in path.read_text()
 
 
-def test_there_are_configs_for_a_look_for_use_for_tables_on_one_core_for_the_authors_release_and_for_the_study() -> None:
+def test_there_are_configs_for_a_look_for_use_for_one_core_for_the_release_and_for_the_study() -> None:
     assert list(CONFIGS) == ["base", "debug", "one_core", "release", "study"]
 
 
