@@ -17,9 +17,8 @@ def shard_set(shards: Shards, name: str = "") -> Thing:
 
 def written_set(manifest: Manifest, place: str | Path, name: str = "") -> Thing:
     """A shard set that is made."""
-    columns = {
-        each.name: f"{each.dtype} {SECONDS} × {each.width} {each.variant}" for each in manifest.features.values()
-    }
+    features = manifest.features.values()
+    columns = {each.name: f"{each.dtype} {SECONDS} × {each.width} {each.variant}".strip() for each in features}
     facts = {"videos": manifest.videos, "shards": len(manifest.shards)}
     return Thing("shards", manifest.digest, place, name, columns, facts)
 

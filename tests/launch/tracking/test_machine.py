@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from launch.settings import Settings
-from launch.tracking import Record, Tracking, run
+from launch.tracking import Record, Tracking, machine, run
 from launch.tracking.machine import Host, sampled
 
 WORKER = Path(__file__).parent / "machine_worker.py"
@@ -67,9 +67,18 @@ def test_every_host_of_a_run_is_in_it_though_rank_0_alone_writes(tmp_path: Path)
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
     found = the_run(Tracking(root=tmp_path))
-    assert found.data.tags["hosts"] == ", ".join(sorted(hosts)) or found.data.tags["hosts"] == "lighthouse, harbour"
+    assert sorted(found.data.tags["hosts"].split(", ")) == sorted(hosts)
     assert found.data.tags["devices"] == Host.here().devices, "the same on both: told once"
     assert {name.split("/")[1] for name in found.data.metrics} == set(hosts)
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, ""), (8, "8 × GPU")])
+def test_gpus_are_told_by_their_number_where_no_driver_tells_their_kind(
+    monkeypatch: pytest.MonkeyPatch, count: int, told: str
+) -> None:
+    monkeypatch.setattr(machine.torch.cuda, "device_count", lambda: count)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert Host.here().devices == (told or machine._processor())
 
 
 def test_a_rank_that_cannot_reach_rank_0_works_on_without_samples(
