@@ -72,7 +72,7 @@ def submit(stage: str, arguments: Sequence[str], job: Job, dry_run: bool) -> int
 def render(stage: str, arguments: Sequence[str], job: Job, where: Where) -> str:
     """The sbatch script. Raises Refusal for what cannot stand in one, and for a stage that is one process only."""
     check_size(stage, job)
-    check_secrets([*arguments, job.slurm.setup], "A Slurm script", SECRETS)
+    check_secrets([*arguments, *job.slurm.options, job.slurm.setup], "A Slurm script", SECRETS)
     chosen = find(stage)
     return _Script(SCRIPT.read_text()).substitute(
         stage=stage,

@@ -49,13 +49,15 @@ class Connections:
         return ""
 
     def _pass_on(self, stream: IO[bytes], to: TextIO) -> None:
+        """Reads to the end even where nothing can be written: ranks would wait for ever in a pipe that is full."""
         for line in stream:
             text = line.decode(errors="replace")
             if found := _ENDED.match(text):
                 self._ended[found[1]] = int(found[2]) if found[2] else 128 + int(found[3])
             elif not _CHATTER.match(text):
-                to.write(text)
-                to.flush()
+                with suppress(OSError, ValueError):  # a full disk, or a reader that is gone
+                    to.write(text)
+                    to.flush()
 
 
 def how(code: int) -> str:

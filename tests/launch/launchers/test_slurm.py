@@ -85,16 +85,17 @@ def test_a_stage_that_is_one_process_is_refused_as_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "setup", "said"),
+    ("words", "asked", "said"),
     [
-        (["--tracking.uri", "https://me:word@host"], "", r"'https://\*\*\*@host' does: export it in the shell"),
-        (["--shards", "https://host/set?x=1&X-Amz-Signature=ab"], "", r"'https://host/set\?\*\*\*' does: export it"),
-        ([], "export MLFLOW_TRACKING_PASSWORD=word", "sets MLFLOW_TRACKING_PASSWORD: export it in the shell"),
+        (["--tracking.uri", "https://me:word@host"], {}, r"'https://\*\*\*@host' does: export it in the shell"),
+        (["--shards", "https://host/set?x=1&X-Amz-Signature=ab"], {}, r"'https://host/set\?\*\*\*' does: export it"),
+        ([], {"setup": "export MLFLOW_TRACKING_PASSWORD=word"}, "sets MLFLOW_TRACKING_PASSWORD: export it in the"),
+        ([], {"options": ("export=ALL,HF_TOKEN=word",)}, "sets HF_TOKEN: export it in the shell that submits"),
     ],
 )
-def test_a_secret_is_refused_without_being_shown(words: list[str], setup: str, said: str) -> None:
+def test_a_secret_is_refused_without_being_shown(words: list[str], asked: dict[str, Any], said: str) -> None:
     with pytest.raises(Refusal, match=said) as refused:
-        rendered(words=words, slurm={"setup": setup})
+        rendered(words=words, slurm=asked)
     assert "word@" not in str(refused.value)
     assert "=word" not in str(refused.value)
 

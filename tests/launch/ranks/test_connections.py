@@ -1,7 +1,9 @@
 """What pdsh says of its connections is heard, and the rest is passed on."""
 
+import contextlib
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +51,27 @@ def test_what_ranks_say_is_passed_on_and_the_launcher_s_chatter_is_not(capsys: p
     assert out.splitlines() == SAID.splitlines()[2:]
     assert err == "host2: Refused: It must not.\n"
     assert lost == "The launcher on host2 ended (exit code 2).", "what a rank prints is no word of pdsh's"
+
+
+def test_what_cannot_be_written_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, and more lines than a pipe holds: whoever says them must not be kept waiting."""
+    connections = Connections()
+    script = "seq 100000; echo 'pdsh@head: host2: ssh exited with exit code 3' >&2"
+    with (
+        open("/dev/full", "w") as full,
+        subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child,
+    ):
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, full)
+        assert child.stdout is not None
+        assert child.stderr is not None
+        try:
+            connections.listen(child.stdout, child.stderr)
+            assert child.wait(timeout=60) == 0
+        finally:
+            child.kill()
+        connections.close()
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):  # what it could not write
+            full.close()
+    assert connections.lost == "The launcher on host2 ended (exit code 3)."
