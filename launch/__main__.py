@@ -8,6 +8,7 @@ python -m launch graph --help         # every setting of one, with meaning, unit
 
 import contextlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.refusal import Refusal
 from launch.settings import load
+from launch.tracking.redact import redacted
 from launch.words import Words
 
 
@@ -111,10 +113,15 @@ def _run_stage(chosen: stage.Stage, words: Words) -> int:
     words, job = (words, Job()) if own or words.on == "local" else words.without_job()
     config: Any = load(config_class, words.files, words.options, f"python -m launch {chosen.name}")
     job = config.job if own else job
-    several = chosen.distributed and job.processes > 1
-    if words.dry_run or words.on != "local" or (several and not launched()):
+    if not launched():  # ranks get the words of the command that started them
+        start.check_read(job, words.on)
+    here = words.on == "local" and (launched() or not chosen.distributed or job.processes == 1)
+    if words.dry_run or not here:
         if chosen.distributed and words.on != "kubernetes":  # a pod's disks are not here
             chosen.check(config)
+        if here:
+            print(redacted(shlex.join([sys.executable, "-m", start.MODULE, chosen.name, *words.arguments])))
+            return 0
         if chosen.distributed and words.on in ("local", "hostfile") and not words.dry_run:
             tracking.prepare(config.tracking)
         return start.start(chosen.name, words.arguments, job, words.on, words.dry_run)

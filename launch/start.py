@@ -21,6 +21,13 @@ from launch.tracking.redact import redacted
 MODULE = "launch"
 """What every rank runs: `python -m launch STAGE …`."""
 Place = Local | Hosts | OneOfMany
+_READ = {
+    "hostfile": ["hostfile"],
+    "no_ssh": ["hostfile"],
+    "node_rank": ["hostfile"],
+    "hosts": ["slurm", "kubernetes", "hostfile"],  # a pod starts its ranks as one host of a file
+}
+"""Settings of a job, and the places (--on) where alone they mean something."""
 
 
 def start(stage: str, arguments: Sequence[str], job: Job, on: str = "local", dry_run: bool = False) -> int:
@@ -44,6 +51,17 @@ def start(stage: str, arguments: Sequence[str], job: Job, on: str = "local", dry
     if end.death:
         print(f"Failed: {end.death}", file=sys.stderr, flush=True)
     return end.code
+
+
+def check_read(job: Job, on: str) -> None:
+    """Raises Refusal for a setting that a start in this place would not read."""
+    for name, places in _READ.items():
+        value = getattr(job, name)
+        if on not in places and value != Job.model_fields[name].default:
+            raise Refusal(
+                f"A job's settings must be those of the place where it is started, but --on {on} does not read "
+                f"job.{name} ({value}): add --on {' or '.join(places)}, or leave it out."
+            )
 
 
 def _place(stage: str, job: Job, on: str) -> Place:

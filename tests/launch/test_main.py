@@ -168,6 +168,45 @@ def test_a_dry_run_prints_what_would_be_started_and_starts_nothing(capsys: pytes
     assert words[-4:] == ["--module", "launch", "pretrain", "two words.toml"]
 
 
+@pytest.mark.parametrize(
+    ("words", "checked"),
+    [(["pack", "--out", "two words", "--features", "x"], False), (["graph", "--shards", "x", "--out", "y"], True)],
+)
+def test_a_dry_run_of_what_runs_in_this_process_is_the_plain_command(
+    words: list[str], checked: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = list[Settings]()
+    monkeypatch.setattr("launch.stage.Stage.check", lambda _, config: seen.append(config))
+    assert main([*words, "--dry-run"]) == 0
+    assert shlex.split(capsys.readouterr().out) == [sys.executable, "-m", "launch", *words]
+    assert bool(seen) is checked
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--job.hostfile", "hosts"], "--on local does not read job.hostfile (hosts): add --on hostfile, or leave"),
+        (["--job.no_ssh"], "--on local does not read job.no_ssh (True): add --on hostfile, or leave it out."),
+        (["--job.node_rank", "0"], "--on local does not read job.node_rank (0): add --on hostfile, or leave it out."),
+        (["--job.hosts", "2"], "job.hosts (2): add --on slurm or kubernetes or hostfile, or leave it out."),
+        (["--on", "slurm", "--job.hostfile", "hosts"], "--on slurm does not read job.hostfile (hosts): add --on host"),
+    ],
+)
+def test_settings_of_another_place_are_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "--shards", "x", "--out", "y", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_rank_takes_the_words_of_the_command_that_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["--job.hostfile", "hosts", "--job.hosts", "2", "--job.no_ssh", "--job.node_rank", "0"]
+    assert main(["graph", "--shards", str(tmp_path), "--out", str(tmp_path / "out"), *words]) == 2
+    assert "Refused: A shard set must hold manifest.json" in capsys.readouterr().err
+
+
 def test_a_stage_that_is_one_process_is_refused_over_several_hosts() -> None:
     with pytest.raises(Refusal, match="'finetune' is one process: run it on one host; those that share are graph, pre"):
         start("finetune", [], Job(), on="hostfile")
