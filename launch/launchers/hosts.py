@@ -13,7 +13,7 @@ from pathlib import Path
 from launch.job import Job
 from launch.launchers.hostfile import Host, hosts_of, plain
 from launch.launchers.local import common, interface
-from launch.launchers.passing import PLAIN, escaped, quoted, secret, users_own
+from launch.launchers.passing import PLAIN, file_of, quoted, secret
 from launch.launchers.ssh import Facts, clear, facts_of, unreachable
 from launch.progress import say
 from launch.ranks.board import served
@@ -79,11 +79,11 @@ class Hosts:
         cores = min(facts.cores // host.slots for facts, host in zip(self._facts, self._hosts, strict=True))
         chosen = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         chosen |= {"PATH": os.environ.get("PATH", os.defpath)} | interface(self._job)
-        chosen |= common(self._job.threads or max(1, cores), restarts) | roster.variables
+        chosen |= common(self._job.threads or max(1, cores), restarts)
         if not any(facts.gpus for facts in self._facts):
             chosen["DS_ACCELERATOR"] = "cpu"
         file = Path(self._folder.name) / "environment"
-        file.write_text(users_own() + "".join(f"{name}={escaped(value)}\n" for name, value in chosen.items()))
+        file.write_text(file_of(chosen, roster.variables))
         return self._launcher_s(str(file))
 
     def connections(self) -> Connections | None:
@@ -158,7 +158,13 @@ def check(hosts: Sequence[Host], facts: Sequence[Facts], job: Job) -> None:
     """Raises Refusal for what hosts say of themselves that no ranks can be started with."""
     if facts[0].port < 0:
         raise Refusal(port_taken(job.port, facts[0].name))
+    machines = dict[str, str]()
     for host, each in zip(hosts, facts, strict=True):
+        if each.machine and (other := machines.setdefault(each.machine, host.name)) != host.name:
+            raise Refusal(
+                f"A hostfile must name every machine once, but '{other}' and '{host.name}' are both {each.name}: put "
+                "all its processes into one line's slots."
+            )
         if job.interface and job.interface not in each.interfaces:
             raise Refusal(
                 f"The network interface must be one of every host, but '{job.interface}' (job.interface) is none of "

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,9 +33,18 @@ def escaped(value: str) -> str:
 
 
 def users_own() -> str:
-    """The lines of the variables' files that deepspeed would read were there none of ours."""
-    name, text = os.environ.get("DS_ENV_FILE", ".deepspeed_env"), ""
+    """The variables of the files that deepspeed would read were there none of ours, a line each.
+
+    Without blank lines and comments, on which deepspeed fails.
+    """
+    name, lines = os.environ.get("DS_ENV_FILE", ".deepspeed_env"), list[str]()
     for folder in dict.fromkeys((Path.home(), Path.cwd())):
         with suppress(OSError):
-            text += (folder / name).read_text().rstrip("\n") + "\n"
-    return text
+            lines += (folder / name).read_text().splitlines()
+    return "".join(f"{line}\n" for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def file_of(chosen: Mapping[str, str], fixed: Mapping[str, str]) -> str:
+    """The file that deepspeed reads, whose later lines win: the user's own before what is chosen here, `fixed` last."""
+    ours, last = ("".join(f"{name}={escaped(value)}\n" for name, value in each.items()) for each in (chosen, fixed))
+    return ours + users_own() + last

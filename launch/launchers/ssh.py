@@ -57,6 +57,8 @@ class Facts:
     interfaces: list[str]
     cores: int
     gpus: int
+    machine: str = ""
+    """What no other running host has; empty when it cannot be told."""
 
 
 def ask(host: Host, command: str, given: str = "", seconds: float = ANSWER) -> "subprocess.CompletedProcess[str]":

@@ -137,7 +137,9 @@ def tried(kind, **settings):
 
 file, folder = Path(sys.argv[1]), Path(sys.argv[2])
 (folder / "unknown").write_text("host1 slots=1\\nnowhere slots=1\\n")
+(folder / "doubled").write_text("host1 slots=1\\nhost2 slots=1\\n10.77.0.1 slots=1\\n")
 tried(Hosts, hostfile=folder / "unknown")
+tried(Hosts, hostfile=folder / "doubled")
 tried(Hosts, hostfile=file, port=29501)
 tried(Hosts, hostfile=file, interface="eth7")
 tried(Hosts)
@@ -155,6 +157,7 @@ def test_hosts_ports_and_interfaces_that_are_none_are_refused_before_anything_st
         said = second.run([PYTHON[0], "-c", REFUSALS, file, cluster.shared]).stdout.splitlines()
     expected = [
         "Every host of a hostfile must answer over ssh without a password, but 'nowhere' does not (ssh: Could not",
+        "A hostfile must name every machine once, but 'host1' and '10.77.0.1' are both host1: put all its processes",
         "The port where processes meet must be free, but 29501 of host1 is in use: give another --job.port",
         "The network interface must be one of every host, but 'eth7' (job.interface) is none of host1's (lo, eth0)",
         "A start over several hosts must be given their file, but there is none: add --job.hostfile FILE",

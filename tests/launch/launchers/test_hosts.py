@@ -20,7 +20,7 @@ def told(**values: Any) -> Facts:
     return Facts(**{**usual, "port": 4711, "interfaces": ["lo", "eth0"], "cores": 8, "gpus": 0, **values})
 
 
-@pytest.mark.parametrize("facts", [(told(), told(port=-1)), (told(gpus=2), told(gpus=8))])
+@pytest.mark.parametrize("facts", [(told(), told(port=-1)), (told(gpus=2), told(gpus=8, machine="1"))])
 def test_hosts_with_what_their_processes_need_are_taken(facts: tuple[Facts, Facts]) -> None:
     check(HOSTS, facts, Job(interface="eth0"))
 
@@ -30,6 +30,7 @@ def test_hosts_with_what_their_processes_need_are_taken(facts: tuple[Facts, Fact
     [
         ((told(name="first", port=-1), told()), "must be free, but 4711 of first is in use: give another --job.port"),
         ((told(), told(interfaces=["lo", "ib0"])), r"'eth0' \(job.interface\) is none of b's \(lo, ib0\)"),
+        ((told(machine="1"), told(machine="1")), "every machine once, but 'a' and 'b' are both x: put all its proc"),
         ((told(gpus=2), told()), "all hosts must have GPUs or none, but 'a' has 2 and 'b' has 0"),
         ((told(gpus=2), told(gpus=3)), "the hostfile gives 'b' slots=4, and it has 3: give it at most as many"),
     ],

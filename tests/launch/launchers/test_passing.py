@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from deepspeed.launcher.multinode_runner import PDSHRunner
 
-from launch.launchers.passing import escaped, quoted, secret, users_own
+from launch.launchers.passing import escaped, file_of, quoted, secret, users_own
 
 WORDS = [
     "plain",
@@ -70,7 +70,7 @@ def test_passwords_are_told_from_other_variables(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_user_s_own_files_of_variables_are_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, line in (("home", "A=1"), ("here", "B=2\n")):
+    for name, line in (("home", "A=1"), ("here", "\n# mine\n  # mine\nB=2\n\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / ".deepspeed_env").write_text(line)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -79,3 +79,29 @@ def test_the_user_s_own_files_of_variables_are_still_read(tmp_path: Path, monkey
     assert users_own() == "A=1\nB=2\n"
     monkeypatch.setenv("DS_ENV_FILE", "none")
     assert users_own() == ""
+
+
+def test_the_user_s_own_variables_win_over_those_chosen_here_but_not_over_the_roster_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".deepspeed_env").write_text("PATH=/mine\nNCCL_SOCKET_IFNAME=ib0\nLAUNCH_ROSTER=mine\n")
+    found = read_by_runner(tmp_path, monkeypatch)
+    assert found == {"PATH": "/mine", "NCCL_SOCKET_IFNAME": "ib0", "OMP_NUM_THREADS": "2", "LAUNCH_ROSTER": "ours"}
+
+
+def test_an_empty_file_of_variables_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".deepspeed_env").write_text("")
+    found = read_by_runner(tmp_path, monkeypatch)
+    assert found == {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "2", "LAUNCH_ROSTER": "ours"}
+
+
+def read_by_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What deepspeed's runner makes of our file where the user's own lies in a folder."""
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.delenv("DS_ENV_FILE", raising=False)
+    monkeypatch.chdir(folder)
+    chosen = {"PATH": "/bin", "NCCL_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "2"}
+    runner = PDSHRunner(Arguments([]), "")
+    for line in file_of(chosen, {"LAUNCH_ROSTER": "ours"}).splitlines(keepends=True):
+        runner.add_export(*line.split("=", maxsplit=1))
+    return dict(runner.exports)
