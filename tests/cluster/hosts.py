@@ -212,7 +212,8 @@ class Cluster:
         host = Host(name, address, pid, own, home)
         for words in (["addr", "add", f"{address}/24", "dev", "eth0"], ["link", "set", "eth0", "up"]):
             assert host.run(["ip", *words], Path("/")).returncode == 0
-        (own / "connected").write_text("\n")
+        # If the host's shell has died nobody reads, and this would wait for ever.
+        subprocess.run(["sh", "-c", 'echo > "$0"', own / "connected"], check=True, timeout=60)
         return host
 
     def _wait_for_ssh(self) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import ROOT, Cluster, Host
-from tests.cluster.runs import PYTHON, Bench
+from tests.cluster.runs import PYTHON, Bench, clock_ahead
 from tests.pretrain.conftest import plant
 
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 PACKAGES = ("launch", "shards", "graph", "pretrain", "finetune")
 
 
@@ -38,10 +37,7 @@ def everywhere(said: Sequence[str], sentence: str) -> None:
 
 
 def test_a_host_whose_clock_is_wrong(bench: Bench) -> None:
-    if FAKETIME is None:
-        pytest.skip("libfaketime is not installed (apt-get install faketime)")
-    late = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3600s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    said = ranks(bench.cluster.hosts[:2], bench.pretrain("clock", None), ROOT, {}, late)
+    said = ranks(bench.cluster.hosts[:2], bench.pretrain("clock", None), ROOT, {}, clock_ahead(3600))
     sentence = "The clocks of all hosts must agree to 5 s, but that of host2 is 3,600 s ahead of host1's: let NTP"
     everywhere(said, f"Refused: {sentence}")
 

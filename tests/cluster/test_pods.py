@@ -18,7 +18,7 @@ from launch.launchers.pods import HOSTFILE, PLACE
 from tests.cluster.hosts import Cluster, signalled
 from tests.cluster.runs import Bench
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_pods_stop_together_when_one_of_them_must_go_and_their_successors_end_the_run(finished: Bench) -> None:
@@ -49,7 +49,7 @@ def _run(bench: Bench, work: dict[str, Any], hostfile: Path, asked: bool) -> lis
         if asked:
             _wait_for(bench.cluster.shared / "pods" / "checkpoints")
             signalled(pods[1], signal.SIGTERM)
-        said = [pod.communicate(timeout=240)[0] for pod in pods]
+        said = [pod.communicate(timeout=600)[0] for pod in pods]
         codes = [pod.returncode for pod in pods]
     assert set(codes) <= {0, os.EX_TEMPFAIL}, "".join(said)
     return codes

@@ -8,7 +8,7 @@ from launch.tracking import Tracking
 from tests.cluster.conftest import TITLE
 from tests.cluster.runs import STEPS, Bench
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize("name", ["two", "four"])

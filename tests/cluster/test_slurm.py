@@ -14,7 +14,7 @@ from tests.cluster.hosts import ROOT, Cluster
 from tests.cluster.runs import PYTHON, STEPS, Bench
 from tests.cluster.slurm import Slurm, slurm, why_not
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 TWO_NODES = ["--job.hosts", "2", "--job.slurm.gpus", "0", "--job.slurm.partition", "common"]
 
 
