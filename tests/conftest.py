@@ -4,11 +4,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from launch.world import World
 from tests import disks
+
+if TYPE_CHECKING:
+    from tests.launch.tracking.processes import Server
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER_WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -53,6 +57,23 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield mount
     for place in mounted:
         disks.unmount(place)
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A real MLflow server, for the tests of a module in turn."""
+    from tests.launch.tracking.processes import Server  # MLflow is slow to import: only where it is used
+
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(one_server: "Server") -> "Server":
+    """The server, running, whatever a test before did to it."""
+    one_server.start()
+    return one_server
 
 
 @pytest.fixture(scope="session")

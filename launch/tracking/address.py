@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from launch.refusal import Refusal
-from launch.tracking.redact import redacted_address
+from launch.tracking.redact import MARK, redacted_address
 
 SERVERS, DATABASES, HOSTED = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql"), ("databricks",)
 SECRET = ("password", "passwd", "pwd", "token", "secret")
@@ -19,10 +19,10 @@ def check(uri: str, root: Path) -> None:
 
     `root`: the run root, into which runs of a folder can be moved.
     """
-    shown = redacted_address(uri)
+    shown = _shown(uri)
     scheme = urlsplit(uri).scheme.split("+")[0].lower()
     if scheme in ("", "file"):
-        raise Refusal(_folder(uri, root))
+        raise Refusal(_folder(uri, shown, root))
     plugins = {each.name for each in entry_points(group="mlflow.tracking_store")}
     known = [*SERVERS, *DATABASES, *HOSTED, *sorted(plugins - {"file-plugin"})]
     if scheme not in known:
@@ -38,11 +38,11 @@ def check(uri: str, root: Path) -> None:
             + _remedy(scheme)
         )
     if scheme in SERVERS and not urlsplit(uri).hostname:
-        raise Refusal(f"tracking.uri must name a server, but '{uri}' does not: write http://HOST:PORT.")
+        raise Refusal(f"tracking.uri must name a server, but '{shown}' does not: write http://HOST:PORT.")
     if scheme == "sqlite" and (not uri.startswith("sqlite:///") or uri in ("sqlite:///", "sqlite:///:memory:")):
         raise Refusal(
-            f"tracking.uri must name the file of a sqlite store, but '{uri}' does not: write sqlite:///PATH/mlflow.db "
-            "(four slashes for an absolute path), or leave it empty."
+            f"tracking.uri must name the file of a sqlite store, but '{shown}' does not: write "
+            "sqlite:///PATH/mlflow.db (four slashes for an absolute path), or leave it empty."
         )
 
 
@@ -65,12 +65,21 @@ def _remedy(scheme: str) -> str:
     return "let the driver read it (~/.pgpass or PGPASSWORD, ~/.my.cnf), or run `mlflow server` before the database."
 
 
-def _folder(uri: str, root: Path) -> str:
+def _shown(uri: str) -> str:
+    """An address as it may be printed, also one that lacks its slashes, or its scheme before them."""
+    scheme, mark, rest = uri.partition("//" if uri.startswith("//") else ":")
+    if "://" in uri or not mark or "@" not in rest:
+        return redacted_address(uri)
+    return f"{scheme}{mark}{MARK}@{rest.rpartition('@')[2]}"
+
+
+def _folder(uri: str, shown: str, root: Path) -> str:
     source = Path(unquote(urlsplit(uri).path) if uri.lower().startswith("file:") else uri)
     target = f"sqlite:///{root.absolute() / 'migrated.db'}"
     move = f"mlflow migrate-filestore --source {shlex.quote(str(source))} --target {shlex.quote(target)}"
+    make = f"mkdir -p {shlex.quote(str(root))}"
+    keep = f"; to keep the folder's runs, `{make} && {move}`, and give --tracking.uri {target}" if shown == uri else ""
     return (
-        f"tracking.uri must be a server or a database, since MLflow writes no folders any more, but '{uri}' is a "
-        f"folder: leave it empty for a store under tracking.root; to keep the folder's runs, "
-        f"`mkdir -p {shlex.quote(str(root))} && {move}`, and give --tracking.uri {target}."
+        f"tracking.uri must be a server or a database, since MLflow writes no folders any more, but '{shown}' is a "
+        f"folder: leave it empty for a store under tracking.root{keep}."
     )

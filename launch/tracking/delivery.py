@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launch.refusal import Refusal
 from launch.tracking import lineage
 from launch.tracking.journal import Journal, Operation
 from launch.tracking.settings import PARENT
 from launch.tracking.shelf import parked
-from launch.tracking.store import BEGUN_AS, Unreachable, answered, experiment_id, find
+from launch.tracking.store import BEGUN_AS, NotYet, Unreachable, answered, experiment_id, find
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -97,7 +98,7 @@ class Delivery:
             tags[PARENT] = self._parent(parent)
         found = find(self._client, operation["id"])
         if found is None:
-            experiment = experiment_id(self._client, operation["experiment"], operation["artifacts"])
+            experiment = self._experiment(operation)
             tags[BEGUN_AS] = operation["id"]
             created = self._client.create_run(experiment, int(operation["time"]), tags, operation["name"])
             self._journal.became(created.info.run_id)
@@ -110,11 +111,18 @@ class Delivery:
         if self._live and found.info.status != "RUNNING":
             self._client.update_run(found.info.run_id, "RUNNING")
 
+    def _experiment(self, operation: Operation) -> str:
+        """The experiment's id; one that was deleted may be restored, and refuses no stage that has another."""
+        try:
+            return experiment_id(self._client, operation["experiment"], operation["artifacts"])
+        except Refusal as refusal:
+            raise NotYet(str(refusal).rstrip(".")) from None
+
     def _parent(self, run_id: str) -> str:
         """The id that a parent has in the store: one that could not begin there is known by its first id."""
         found = find(self._client, run_id)
         if found is None and parked(self._root, run_id):
-            raise Unreachable(f"the run {run_id}, of which this one is part, is not there yet")
+            raise NotYet(f"the run {run_id}, of which this one is part, is not there yet")
         return found.info.run_id if found else run_id
 
     def _do_params(self, operation: Operation) -> None:

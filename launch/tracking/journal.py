@@ -13,7 +13,9 @@ import errno
 import json
 import os
 import threading
+import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
@@ -46,7 +48,7 @@ class Journal:
         self._guard = threading.RLock()
         self._told = self._dirty = self.closed = False
         self.ended = False
-        """Whether its last operation is how the run ended."""
+        """Whether it says how the run ended, and no process has begun since."""
         self._from_memory = 0
         self._ends: list[int] = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +82,13 @@ class Journal:
         self.store, self.host, self.ended = operation["store"], operation["host"], False
         self.append(operation, always=True)
         self._note()
+
+    def end(self, status: str, unless_ended: bool = False) -> None:
+        """Keeps how the run ended, always; `unless_ended`: it does not count where the store knows already."""
+        guess = {"unless_ended": True} if unless_ended else {}
+        operation = {"do": "end", "status": status, "time": time.time_ns() // 1_000_000, **guess}
+        self.append(operation, always=True)
+        self.ended = True
 
     def append(self, operation: Operation, always: bool = False) -> None:
         """Keeps an operation; one that is `always` kept has room in memory, whatever the bound."""
@@ -194,7 +203,7 @@ class Journal:
         if self._size < len(content):
             os.ftruncate(self._file, self._size)
         lines = content[: self._size].splitlines()
-        self.ended = bool(lines) and parsed(lines[-1])["do"] == "end"
+        self.ended = is_end(lines)
         return parsed(lines[0]) if lines else {}
 
     def _note(self) -> None:
@@ -214,6 +223,12 @@ def noted(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.with_suffix(SENT).read_text()))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def is_end(lines: Sequence[bytes]) -> bool:
+    """Whether lines say how the run ended, after the last that says that a process began."""
+    begin, end = b'{"do":"begin"', b'{"do":"end"'
+    return next((line.startswith(end) for line in reversed(lines) if line.startswith((begin, end))), False)
 
 
 def parsed(line: bytes) -> Operation:

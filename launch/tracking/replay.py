@@ -1,7 +1,8 @@
 """Replay: what earlier processes left in the journals of a run root is sent, and runs whose process is gone are ended.
 
 A process that was killed could not say how its run ended. It held the run's journal locked; one that nobody holds, and
-that does not say how the run ended, is of such a process on this machine, and its run failed.
+that does not say how the run ended, is of such a process on this machine, and its run failed. A lock of another machine
+may not be seen here: what is of one there, or meant for another store, is only read, and stays.
 """
 
 import socket
@@ -13,8 +14,8 @@ from pathlib import Path
 from launch.tracking.delivery import Delivery
 from launch.tracking.held import Busy
 from launch.tracking.journal import Journal
-from launch.tracking.shelf import journals
-from launch.tracking.store import Unreachable, connect
+from launch.tracking.shelf import Owner, journals, owner
+from launch.tracking.store import NotYet, Unreachable, connect
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Replayed:
     """How many operations are still not there."""
     reason: str = ""
     """Why."""
+    silent: bool = False
+    """Whether the store does not answer."""
     refused: tuple[str, ...] = ()
     """What the store would not take."""
     busy: int = 0
@@ -54,25 +57,26 @@ def replay(
     """
     found, end = Replayed(), time.monotonic() + seconds
     for run_id in [each for each in journals(root) if only in ("", each)]:
+        whose = owner(root, run_id)
+        if whose is None or not _is_meant(whose, store, strays):
+            continue
+        if not (others or whose.ended or whose.host in ("", socket.gethostname())):
+            found.elsewhere += 1
+            continue
         try:
             journal = Journal(root, run_id)
         except Busy:
             found.busy += 1
             continue
-        if journal.store in ("", store) or (strays and not journal.target):
-            if others or journal.ended or journal.host in ("", socket.gethostname()):
-                _bury(journal, status)
-                _send(journal, root, store, found, lambda: bool(found.reason) or time.monotonic() > end)
-            else:
-                found.elsewhere += 1
-        journal.close(delete=journal.empty)
+        if not journal.ended:
+            journal.end(status, unless_ended=True)
+        _send(journal, root, store, found, lambda: found.silent or time.monotonic() > end)
+        journal.close(delete=journal.ended and journal.empty)
     return found
 
 
-def _bury(journal: Journal, status: str) -> None:
-    if not journal.ended:
-        now = time.time_ns() // 1_000_000
-        journal.append({"do": "end", "status": status, "time": now, "unless_ended": True}, always=True)
+def _is_meant(whose: Owner, store: str, strays: bool) -> bool:
+    return whose.store in ("", store) or (strays and not whose.target)
 
 
 def _send(journal: Journal, root: Path, store: str, found: Replayed, enough: Callable[[], bool]) -> None:
@@ -87,8 +91,10 @@ def _send(journal: Journal, root: Path, store: str, found: Replayed, enough: Cal
             finally:
                 journal.done(done)
         found.refused += tuple(delivery.refused if delivery else ())
-    except Unreachable as error:
+    except NotYet as error:
         found.reason = str(error)
+    except Unreachable as error:
+        found.reason, found.silent = str(error), True
     found.runs += journal.empty
     found.operations += before - journal.left
     found.left += journal.left

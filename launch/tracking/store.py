@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
 BEGUN_AS = "begun_as"
 """The tag with the id that a run had before the store knew of it."""
+CONNECT = "10"
+"""Seconds in which a PostgreSQL server must take a connection, unless the environment says otherwise."""
 REFUSING = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
 """The codes by which a store says that a request itself is wrong; sent again it would be wrong again."""
 
 
 class Unreachable(Exception):
     """The store did not answer, or not as a store that is well does; the same request may succeed later."""
+
+
+class NotYet(Unreachable):
+    """The store answers, but cannot take this run before something else has happened; others it can."""
 
 
 @dataclass
@@ -60,10 +67,15 @@ def reason(error: BaseException) -> str:
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of a store; raises Unreachable for a database that cannot be opened."""
+    """A client of a store; raises Unreachable for a database that cannot be opened, which is tried once."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    if uri.startswith(address.DATABASES):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1  # it would try ten times, for minutes; who asks tries again, and works meanwhile
+        os.environ.setdefault("PGCONNECT_TIMEOUT", CONNECT)
     try:
         return MlflowClient(uri)
     except Exception as error:

@@ -46,7 +46,7 @@ class Writer:
 
     def end(self, status: str, wait: float) -> bool:
         """Keeps how the run ended; whether the store has everything then, as for `drain`."""
-        self.put({"do": "end", "status": status, "time": time.time_ns() // 1_000_000}, always=True)
+        self.journal.end(status)
         return self.drain(wait)
 
     def drain(self, wait: float) -> bool:

@@ -1,24 +1,12 @@
 """A training whose MLflow server is killed goes on, and the server that comes back has every point, once."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.launch.tracking.processes import Server, points
 from tests.pretrain.conftest import Planted, chosen
 from tests.pretrain.kill_trial import flat, started, wait
 
 STEPS = 60
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "server").mkdir()
-    one = Server(tmp_path / "server")
-    one.start()
-    yield one
-    one.kill()
 
 
 def test_steps_go_on_while_there_is_no_server_and_none_is_missing_or_doubled(

@@ -1,25 +1,11 @@
-"""A real MLflow server, for the tests of a module in turn."""
+"""Processes with a run, for the tests of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.launch.tracking.processes import Server, Work, Worker
-
-
-@pytest.fixture(scope="module")
-def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def server(one_server: Server) -> Server:
-    """The server, running, whatever a test before did to it."""
-    one_server.start()
-    return one_server
+from tests.launch.tracking.processes import Work, Worker
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.database = folder / "server.db"
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -33,7 +34,7 @@ class Server:
         """Returns when it answers; at once where it does already."""
         if self._process:
             return
-        words = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db", "--host", "127.0.0.1"]
+        words = ["--backend-store-uri", f"sqlite:///{self.database}", "--host", "127.0.0.1"]
         words += ["--artifacts-destination", str(self._folder / "files"), "--port", str(self._port), "--workers", "1"]
         with (self._folder / "log").open("a") as log:
             command = [sys.executable, "-m", "mlflow", "server", *words]

@@ -1,14 +1,19 @@
 """A store that is lost, slow or not there yet stops no step; in the end every point is there, once."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from launch.refusal import Refusal
+from launch.settings import Settings
+from launch.tracking import Record, Tracking, run
 from launch.tracking import sync as stage
 from tests.launch.tracking.processes import PATIENCE, ROOT, Server, Work, only_run, points
 
@@ -28,6 +33,11 @@ def wait_for(server: Server, run_id: str, step: int) -> None:
 
 def every(steps: int) -> list[tuple[int, float]]:
     return [(step, float(step)) for step in range(steps)]
+
+
+def take(record: Record, steps: range) -> None:
+    for step in steps:
+        record.metrics(step, {"rate": float(step)})
 
 
 def left(root: Path) -> list[str]:
@@ -74,6 +84,36 @@ def test_a_server_that_is_suspended_holds_up_no_step_and_takes_nothing_twice(
     assert worker.end() == 0, worker.said
     assert points(server.client(), worker.run_id, "rate") == every(200)
     assert server.client().get_run(worker.run_id).info.status == "FINISHED"
+
+
+def test_points_are_kept_without_a_request_while_the_server_is_suspended(server: Server, tmp_path: Path) -> None:
+    """All calls return before the server goes on, whose requests last longer, and its database has none of them."""
+    given = Tracking(root=tmp_path, uri=server.uri, experiment="suspended", wait=PATIENCE, system_interval=0)
+    with run(given, "pretrain", Settings()) as record:
+        record.metrics(0, {"rate": 0.0})
+        wait_for(server, record.run_id, 0)
+        server.send(signal.SIGSTOP)
+        try:
+            caller = threading.Thread(target=take, args=(record, range(1, 5000)), daemon=True)
+            caller.start()
+            caller.join(PATIENCE / 2)
+            assert not caller.is_alive(), "it waits for the server"
+            with closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as database:
+                there = database.execute("select step from metrics where run_uuid = ?", [record.run_id]).fetchall()
+            assert there == [(0,)]
+        finally:
+            server.send(signal.SIGCONT)
+    assert points(server.client(), record.run_id, "rate") == every(5000)
+
+
+def test_a_database_that_cannot_be_opened_is_tried_once_at_a_time_and_holds_up_nothing(
+    work: Work, tmp_path: Path
+) -> None:
+    worker = work(tmp_path, "--wait", "0", uri=f"sqlite:///{tmp_path}")
+    assert worker.end() == 0, worker.said
+    assert f"The store sqlite:///{tmp_path} does not answer (" in worker.said
+    assert "unable to open database file" in worker.said
+    assert "retried" not in worker.said, "MLflow itself would try ten times, for minutes"
 
 
 def test_what_a_lost_server_lacks_at_the_end_is_sent_by_sync_and_only_once(

@@ -56,6 +56,9 @@ def test_an_address_that_mlflow_does_not_take_is_refused(uri: str, sentence: str
         "postgresql://me:hidden@host/db",
         "mysql+pymysql://host/db?password=hidden",
         "htp://me:hidden@host",
+        "file://me:hidden@host/runs",
+        "//me:hidden@host/runs",
+        "http:me:hidden@host",
     ],
 )
 def test_a_password_in_an_address_is_refused_and_not_repeated(uri: str) -> None:
@@ -63,6 +66,15 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(uri: str) -> None:
         Tracking(uri=uri)
     assert "host" in str(refused.value)
     assert "hidden" not in str(refused.value)
+
+
+def test_a_folder_on_a_server_is_refused_and_its_password_not_repeated() -> None:
+    with pytest.raises(
+        Refusal, match=r"but 'file://\*\*\*@host/x' is a folder: leave it empty for .*tracking\.root\.$"
+    ):
+        Tracking(uri="file://me:hidden@host/x")
+    with pytest.raises(Refusal, match=r"must name a server, but 'http:\*\*\*@host' does not"):
+        Tracking(uri="http:me:hidden@host")
 
 
 def test_a_refused_password_says_where_it_belongs() -> None:
