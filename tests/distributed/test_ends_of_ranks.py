@@ -19,7 +19,7 @@ WORKER = Path(__file__).with_name("stage_worker.py")
 ROOT = Path(__file__).parents[2]
 COMMAND = (
     "import sys, launch.start as start; start.MODULE = 'tests.distributed.stage_worker'; "
-    "sys.exit(start.start('pretrain', sys.argv[1:], start.Job(processes=2, max_restarts=1)))"
+    "sys.exit(start.start('pretrain', sys.argv[1:], start.Job(processes=2, max_restarts=RESTARTS)))"
 )
 
 
@@ -51,9 +51,9 @@ def ranks(out: Path, *words: str, restarts: tuple[int, int] = (0, 0)) -> Iterato
         yield [first, second]
 
 
-def command(out: Path, *words: str) -> list[str]:
+def command(out: Path, *words: str, restarts: int = 1) -> list[str]:
     """Two ranks under the deepspeed launcher, as `python -m launch` starts them."""
-    return [sys.executable, "-c", COMMAND, str(out), *words]
+    return [sys.executable, "-c", COMMAND.replace("RESTARTS", str(restarts)), str(out), *words]
 
 
 def pids(out: Path, start: int) -> list[int]:
@@ -180,6 +180,17 @@ def test_a_launcher_that_is_asked_stops_its_ranks_and_one_that_is_killed_takes_t
         said = process.communicate(timeout=120)[0]
     assert process.returncode == os.EX_TEMPFAIL, said
     assert "died without a word" in said
+
+
+def test_a_run_whose_leading_rank_is_killed_and_not_started_again_has_failed(tmp_path: Path) -> None:
+    with started(command(tmp_path, "--track", restarts=0)) as process:
+        leading = pids(tmp_path, 0)[0]
+        assert statuses(tmp_path) == ["RUNNING"]
+        os.kill(leading, signal.SIGKILL)
+        said = process.communicate(timeout=120)[0]
+    assert process.returncode not in (0, os.EX_TEMPFAIL), said
+    assert "Starting again" not in said
+    assert statuses(tmp_path) == ["FAILED"]
 
 
 def test_a_second_signal_to_the_command_ends_at_once_and_the_run_is_told_as_killed(tmp_path: Path) -> None:
