@@ -165,7 +165,7 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def processors() -> int:
     """The cores that one process may use: OMP_NUM_THREADS where it is set, else all that the system gives it."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("OMP_NUM_THREADS", "0")) or allowed or 1
+    return int(os.environ.get("OMP_NUM_THREADS") or 0) or allowed or 1
 
 
 @cache
