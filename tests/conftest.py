@@ -36,6 +36,13 @@ def _own_signals() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _interrupts() -> None:
+    """Lets the processes that tests start hear Ctrl-C, also where a script's background started the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_world() -> Iterator[None]:
     """The process of the tests never leaves its world: DeepSpeed remembers groups, so it could not join another."""
     with pytest.MonkeyPatch.context() as patch:
