@@ -20,7 +20,7 @@ from launch.tracking.redact import redacted
 
 MODULE = "launch"
 """What every rank runs: `python -m launch STAGE …`."""
-Place = Local | Hosts | OneOfMany
+Place = Local | Hosts
 _READ = {
     "hostfile": ["hostfile"],
     "no_ssh": ["hostfile"],

@@ -15,14 +15,14 @@ from launch.world import RESTARTS, check_devices
 
 
 class Local:
-    """This machine, on which `job.processes` ranks are started."""
+    """This machine, on which ranks are started."""
 
-    def __init__(self, job: Job) -> None:
-        """Raises Refusal when there are fewer GPUs than processes."""
-        check_devices(job.processes)
+    def __init__(self, job: Job, count: int | None = None) -> None:
+        """`count`: of the ranks, `job.processes` where it is None; raises Refusal for more of them than GPUs."""
         self._job = job
-        self.count = job.processes
+        self.count = job.processes if count is None else count
         """The ranks that this command starts."""
+        check_devices(self.count)
 
     @property
     def title(self) -> str:
