@@ -14,7 +14,7 @@ from launch.progress import say
 from launch.refusal import Refusal
 
 RESULTS = (
-    *(".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html", ".eaf"),
+    *(".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html", ".eaf", ".mp4"),
     *(".audio.txt", ".visual.txt", ".audio_visual.txt", "MODEL_CARD.md"),
 )
 """How the names of files end that stages write; a folder that holds any other is never replaced."""

@@ -22,6 +22,8 @@ class Stage:
     """Whether it goes on by itself where a start that died was; then a death is followed by another start."""
     stops: bool = False
     """Whether it leaves at its next step when it is asked to, with what it did on the disk."""
+    subject: str = ""
+    """The setting whose values may stand on the command line by themselves, before all options; "": none has that."""
 
     def load(self) -> tuple[type[Settings], Callable[[Settings], None]]:
         """The stage's settings class and its main function; imports the module."""
@@ -36,6 +38,7 @@ class Stage:
 _LIST = (
     Stage("doctor", "launch.doctor.examine", "what is wrong with this machine or cluster, and what to do about it"),
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
+    Stage("film", "shards.extract.film", "films clips whose events are known, and writes their tables"),
     Stage("pack", "shards.pack", "features (.npy folders, TFRecords, tars) → WebDataset shards"),
     Stage("verify", "shards.verify", "checks shards against their manifest, and tells what their values look like"),
     Stage("graph", "graph.build", "shards → similarity forests, components, a report", distributed=True, resumes=True),
@@ -53,6 +56,9 @@ _LIST = (
     Stage("finetune", "finetune.train", "shards of either kind, LLP tables → parser", resumes=True, stops=True),
     Stage("evaluate", "finetune.evaluate", "parser, shards, LLP tables → scores, table, plot"),
     Stage("predict", "finetune.predict", "parser, shards or feature files → parses: JSON, label files, timelines"),
+    Stage(
+        "parse", "finetune.parse", "video files, parser → who is heard and seen when: JSON, a page", subject="videos"
+    ),
     Stage("register", "finetune.register", "parser → a model in MLflow's registry, to be served over HTTP"),
     Stage("reproduce", "finetune.reproduce", "shards, LLP tables → the paper's tables, every row and seed"),
     Stage("sync", "launch.tracking.sync", "runs that their MLflow store does not have yet → the store"),
