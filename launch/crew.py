@@ -58,7 +58,10 @@ class Crew:
             self._processes[ours] = process
 
     def results(self, tasks: Iterator[Any]) -> Iterator[Any]:
-        """Hands out tasks and yields what comes back, until all are done or one is refused."""
+        """Hands out tasks and yields what comes back, until all are done or one is refused.
+
+        Whoever brings a result has its next task already while the result is being used.
+        """
         numbered = enumerate(tasks)
         refused: dict[int, Refusal] = {}
         for pipe in self._processes:
@@ -70,10 +73,10 @@ class Crew:
                 result = self._receive(pipe)
                 if isinstance(result, Refusal):
                     refused[number] = result
-                else:
-                    yield result
                 if not refused:
                     self._hand_out(pipe, numbered)
+                if not isinstance(result, Refusal):
+                    yield result
         if refused:
             raise refused[min(refused)]
 

@@ -100,6 +100,19 @@ def test_tasks_are_taken_only_as_they_are_needed() -> None:
     assert len(taken) <= 4
 
 
+def leave_a_trace(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def test_processes_work_on_while_a_result_is_being_used(tmp_path: Path) -> None:
+    wanted = [tmp_path / str(number) for number in range(6)]
+    with share_out(leave_a_trace, wanted, 2) as results:
+        next(results)
+        while not wanted[2].exists():  # for ever, where a process waits until its result was used
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_process_does_not_outlive_its_parent(tmp_path: Path, number: signal.Signals) -> None:
     source = (
