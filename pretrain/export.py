@@ -1,8 +1,9 @@
 """python -m launch export --encoder data/pretrained/encoder --shards data/shards --out data/embedded
 
 Runs a pre-trained encoder over shards and writes its contextual embeddings as shards again, with the features
-`pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others. An export that was stopped or
-killed goes on when it is started again, and its bytes do not show it.
+`pretrained_audio` and `pretrained_visual`, so that the parser reads them like any others. Where the shards say which
+seconds have audio and which a picture (`present`), the encoder sees no others, and what is written says so too. An
+export that was stopped or killed goes on when it is started again, and its bytes do not show it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch.nn.functional import normalize
 
@@ -30,7 +31,7 @@ from shards.finished import VERSION, Bad, Bench, Done, going_on, sweep
 from shards.location import Location
 from shards.manifest import Manifest
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import MODALITIES, SECONDS, Feature, Video, seconds_of
+from shards.schema import MODALITIES, PRESENT, SECONDS, Feature, Video, seconds_of
 from shards.traced import shard_set, written_set
 from shards.write import ShardWriter
 
@@ -105,10 +106,17 @@ class Export:
 
     @property
     def features(self) -> dict[str, Feature]:
-        """What is written of every video, stored as float16."""
+        """What is written of every video: embeddings, stored as float16, and `PRESENT` as it was read."""
         scale, width = self.config.scale, self.encoder.settings.width
         source = f"encoder {self.digest}, {scale}, of manifest {self.shards.manifest.digest}"
-        return {each: Feature(each, width, f"{scale}-{self.digest[:12]}", source) for each in EMBEDDINGS}
+        made = {each: Feature(each, width, f"{scale}-{self.digest[:12]}", source) for each in EMBEDDINGS}
+        return made | self._copied
+
+    @property
+    def _copied(self) -> dict[str, Feature]:
+        """`PRESENT`, where the set holds it."""
+        held = self.shards.manifest.features
+        return {PRESENT: held[PRESENT]} if PRESENT in held else {}
 
     def make(self, place: Unfinished) -> Iterator[Done]:
         """Every shard in order, made or taken over."""
@@ -140,30 +148,39 @@ class Export:
         bad: list[tuple[str, str]] = []
         for first in range(places.start, places.stop, self.config.batch):
             asked = range(first, min(first + self.config.batch, places.stop))
-            read = self.shards.batch(asked, self.encoder.settings.features)
+            read = self.shards.batch(asked, (*self.encoder.settings.features, *self._copied))
             skipped = sorted(set(asked).difference(read.places.tolist()))
             bad += [(self.shards.keys[place], fault) for place, fault in zip(skipped, read.faults, strict=True)]
             keys = [self.shards.keys[place] for place in read.places]
-            rows = embed(self.encoder, read.features, self.config.scale, [seconds_of(key) for key in keys])
+            present = there([seconds_of(key) for key in keys], read.features.get(PRESENT))
+            rows = dict(zip(EMBEDDINGS, embed(self.encoder, read.features, self.config.scale, present), strict=True))
+            rows |= {name: read.features[name] for name in self._copied}
             for index, key in enumerate(keys):
-                writer.add(Video(key, {name: each[index] for name, each in zip(EMBEDDINGS, rows, strict=True)}))
+                writer.add(Video(key, {name: each[index] for name, each in rows.items()}))
         return bad
+
+
+def there(
+    lengths: Sequence[int], stored: Float[np.ndarray, "video second modality"] | None
+) -> Bool[np.ndarray, "video modality second"] | None:
+    """Which snippets of some videos of these seconds exist, as `PRESENT` is stored; None where all do."""
+    exists = np.arange(SECONDS) < np.array(lengths)[:, None]
+    present = np.broadcast_to(exists[:, None], (len(lengths), len(MODALITIES), SECONDS))
+    present = present if stored is None else present & (stored.swapaxes(1, 2) > 0)
+    return None if present.all() else present
 
 
 def embed(
     encoder: Transformer,
     features: Mapping[str, Float[np.ndarray, "video second feature"]],
     scale: Literal["layer_norm", "unit"],
-    lengths: Sequence[int],
+    present: Bool[np.ndarray, "video modality second"] | None,
 ) -> list[Float[np.ndarray, "video second width"]]:
-    """The audio and the visual embeddings of some videos of these seconds, float32; zeros after their end."""
+    """The audio and the visual embeddings of some videos, float32; zeros where nothing is present."""
     device = encoder.norm.weight.device
-    present = None
-    if any(length < SECONDS for length in lengths):
-        exists = torch.arange(SECONDS, device=device) < torch.tensor(lengths, device=device)[:, None]
-        present = exists[:, None].expand(-1, len(MODALITIES), -1)
+    mask = None if present is None else torch.from_numpy(np.ascontiguousarray(present)).to(device)
     with torch.inference_mode():
-        found = encoder({name: torch.from_numpy(array).to(device) for name, array in features.items()}, present)
+        found = encoder({name: torch.from_numpy(array).to(device) for name, array in features.items()}, mask)
     return [(normalize(each, dim=-1) if scale == "unit" else each).cpu().numpy() for each in found]
 
 

@@ -1,14 +1,13 @@
 """Finished shards of a result in the making: beside each lies a note, by which a later start takes it over.
 
-What `pack` and `export` share. Both make a shard from its task alone, so its bytes do not depend on which start made
-it, nor on what was made before.
+What `pack`, `extract` and `export` share. All make a shard from its task alone, so its bytes do not depend on which
+start made it, nor on what was made before.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from launch.atomic import Unfinished, whole_file
@@ -57,11 +56,11 @@ class Bench:
 
         `digest` is of what it is made of. `fill` adds the videos and says which it left out; what it raises goes on.
         """
-        note = self.place.notes / _note(title, number)
-        return self._found(title, number, note, digest) or self._made(title, number, note, digest, fill)
+        return self.found(title, number, digest) or self.made(title, number, digest, fill)
 
-    def _found(self, title: str, number: int, note: Path, digest: str) -> Done | None:
-        folder = self.place.result / title
+    def found(self, title: str, number: int, digest: str) -> Done | None:
+        """The shard as an earlier start made it of the same; None when it did not, or where it is damaged."""
+        note, folder = self.place.notes / _note(title, number), self.place.result / title
         try:
             told = json.loads(note.read_text())
             shard = Shard(**told["shard"]) if told["shard"] else None
@@ -73,7 +72,8 @@ class Bench:
             return None
         return Done(title, number, shard, bad, found=True) if whole else None
 
-    def _made(self, title: str, number: int, note: Path, digest: str, fill: Callable[[ShardWriter], Bad]) -> Done:
+    def made(self, title: str, number: int, digest: str, fill: Callable[[ShardWriter], Bad]) -> Done:
+        """The shard, made anew and noted, whatever an earlier start left."""
         folder, file = self.place.result / title, f"{number:06d}.tar"
         bad: Bad = ()
         with suppress(_Empty), open_shard(folder / file, self.features) as writer:
@@ -83,7 +83,7 @@ class Bench:
         shard, index = writer.shard, index_name(file)
         files = {shard.file: shard.sha256, index: sha256_file(folder / index)} if shard else {}
         told = {"task": digest, "shard": asdict(shard) if shard else None, "files": files, "bad": bad}
-        with whole_file(note) as temporary:
+        with whole_file(self.place.notes / _note(title, number)) as temporary:
             temporary.write_text(json.dumps(told))
         return Done(title, number, shard, tuple(bad))
 

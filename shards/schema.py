@@ -16,6 +16,9 @@ SECONDS = 10
 _TIMES = re.compile(r"_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)$")
 MODALITIES = ("audio", "visual")
 """In the order in which they are stacked wherever both are."""
+PRESENT = "present"
+"""The feature, a number a modality, that says which seconds have audio and which a picture (1, else 0), where a set
+holds it: what extraction finds in files; a set without it holds both everywhere."""
 
 
 @dataclass(frozen=True)
