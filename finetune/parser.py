@@ -91,17 +91,18 @@ class Parser(nn.Module):
     def forward(
         self,
         features: Mapping[str, Float[Tensor, "video second _"]],
-        present: Bool[Tensor, "video second"] | None = None,
+        present: Bool[Tensor, "*modality video second"] | None = None,
     ) -> Parsed:
         """The probabilities, in float32 also under autocast; `features` may hold more than the parser reads.
 
-        Where a video is shorter, `present` is False in its last seconds: nothing attends to them or pools them.
+        Where a video is shorter, `present` is False in its last seconds: nothing attends to them or pools them. Where
+        a second lacks one modality, `present` says so as (modality, video, second): the second is attended to for the
+        sake of the other, and nothing is pooled of the one that is not there.
         """
         if self.encoder is not None:
-            both = None if present is None else present[:, None].expand(-1, len(MODALITIES), -1)
-            features = dict(zip(MODALITIES, self.encoder(features, both), strict=True))
+            features = dict(zip(MODALITIES, self.encoder(features, _of_encoder(present)), strict=True))
         streams = torch.stack([self.audio(features), self.visual(features)])
-        joint = self.trunk(streams, present)
+        joint = self.trunk(streams, _of_seconds(present))
         with torch.autocast(joint.device.type, enabled=False):
             return self.pooling(joint.float(), present)
 
@@ -162,6 +163,21 @@ def origin(parser: Parser, folder: Path) -> tuple[dict[str, Traits], int]:
             f"A parser must say which features and how many videos it was trained on, but '{folder}' does not "
             f"({type(error).__name__}: {error}): give the folder that finetune wrote."
         ) from None
+
+
+def _of_encoder(present: Bool[Tensor, "*modality video second"] | None) -> Bool[Tensor, "video modality second"] | None:
+    """What the encoder is told of it: both modalities of a second unless they are told apart."""
+    if present is None:
+        return None
+    return present.transpose(0, 1) if present.dim() == 3 else present[:, None].expand(-1, len(MODALITIES), -1)
+
+
+def _of_seconds(present: Bool[Tensor, "*modality video second"] | None) -> Bool[Tensor, "video second"] | None:
+    """Which seconds are attended to: those with any modality; in a video of none all, so that attention is finite."""
+    if present is None or present.dim() == 2:
+        return present
+    some = present.any(dim=0)
+    return some | ~some.any(dim=1, keepdim=True)
 
 
 def _encoder(content: Mapping[str, Any]) -> Transformer | None:

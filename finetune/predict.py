@@ -3,6 +3,9 @@ python -m launch predict --parser runs/han --features DIR --tables DIR --out DIR
 
 Parses videos: who is heard and who is seen when. Writes into `--out` a JSON parse a video (`parses/`), label files for
 Audacity and ELAN, timelines of the first videos, and `parses.json`, which names all parses and how they were made.
+
+Shards that say where there is sound and where there is a picture (the feature `present`, which `extract` writes) are
+taken at their word: nothing is heard where there is no sound, and each parse lists the seconds that lack something.
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,9 @@ from finetune.batches import Missing, Traits
 from finetune.parser import WEIGHTS, Parser, origin
 from finetune.parses.events import LANES, VideoParse, parse_videos, true_events
 from finetune.parses.folder import INDEX, ParseFolder
-from finetune.parses.videos import ALL, Few, Videos, from_folders, from_shards
+from finetune.parses.of_folders import from_folders
+from finetune.parses.of_shards import from_shards
+from finetune.parses.videos import ALL, Few, Videos
 from finetune.scoring.decision import Protocol
 from finetune.traced import parser_of
 from launch import tracking
@@ -55,6 +60,7 @@ class Config(Settings):
         ("audacity", "elan"), description="label files to write: audacity (a track a lane), elan (a document a video)"
     )
     pictures: int = Field(10, ge=0, description="timelines are drawn of the first so many videos; 0: of none")
+    curves: bool = Field(False, description="whether a parse tells the probability of every category in every second")
     missing: Missing = Field("refuse", description="videos that lack a feature file: refuse, or skip")
     batch: int = Field(128, ge=1, description="videos at a time")
     protocol: Protocol = Protocol()
@@ -89,7 +95,7 @@ def main(config: Config) -> None:
         result, faults = ParseFolder(folder, config.labels, config.pictures), list[str]()
         for few in _read(config, places):
             faults.extend(few.faults)
-            for parse in _parse(parser, few, config.protocol, world.device):
+            for parse in _parse(parser, few, config, world.device):
                 result.add(parse, true_events(tables, parse.key) if tables else None)
         result.finish(_told(config, places, faults))
         record.makes(Thing("parses", sha256_file(folder / INDEX), config.out))
@@ -115,11 +121,11 @@ def _read(config: Config, places: list[Videos]) -> Iterator[Few]:
         yield videos.few(first, config.batch)
 
 
-def _parse(parser: Parser, few: Few, protocol: Protocol, device: torch.device) -> list[VideoParse]:
+def _parse(parser: Parser, few: Few, config: Config, device: torch.device) -> list[VideoParse]:
     if not few.keys:
         return []
     features = {name: torch.from_numpy(array).to(device).float() for name, array in few.features.items()}
-    return parse_videos(parser, few.keys, features, protocol)
+    return parse_videos(parser, few.keys, features, config.protocol, few.present, config.curves)
 
 
 def _told(config: Config, places: list[Videos], faults: list[str]) -> dict[str, Any]:

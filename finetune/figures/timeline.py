@@ -16,27 +16,31 @@ COLOURS = dict(zip(CATEGORIES, _SHADES, strict=True))
 """Each category's colour, the same in every picture."""
 HEIGHT = 0.38
 """Of a bar, in rows."""
+SHORT = 20
+"""Seconds of a video up to which each has a mark on the axis; in longer ones a bar needs 1/20 of it for its number."""
 
 
 def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None) -> Figure:
     """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
 
-    A predicted bar is full and carries its confidence; the true one, where truth is known, is pale and hatched below
-    it. A lane in which nothing happens says so.
+    A predicted bar is full and carries its confidence, unless it is too narrow in a long video; the true one, where
+    truth is known, is pale and hatched below it. A lane in which nothing happens says so.
     """
     rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
     heights = [max(1, len(each)) for each in rows]
-    figure = Figure(figsize=(9, 1.9 + 0.42 * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(9 if parse.seconds <= SHORT else 14, 1.9 + 0.42 * sum(heights)), layout="constrained")
     figure.suptitle(parse.key, fontsize=11).set_parse_math(False)  # a key may hold dollar signs
     panels = figure.subplots(len(LANES), 1, sharex=True, height_ratios=heights)
     for panel, lane, names in zip(panels, LANES, rows, strict=True):
         _lane(panel, lane.replace("_", "-"), names)
         for event in in_lane(parse.events, lane):
-            _predicted(panel, event, names, 0.0 if truth is None else -HEIGHT / 2)
+            narrow = event.offset - event.onset < parse.seconds / SHORT
+            _predicted(panel, event, names, 0.0 if truth is None else -HEIGHT / 2, narrow)
         for event in in_lane(truth or (), lane):
             _true(panel, event, names)
         panel.set_xlim(0, parse.seconds)
-    panels[-1].set_xticks(range(parse.seconds + 1))
+    if parse.seconds <= SHORT:
+        panels[-1].set_xticks(range(parse.seconds + 1))
     panels[-1].set_xlabel("second")
     _legend(figure, [name for name in CATEGORIES if any(name in each for each in rows)], truth is not None)
     return figure
@@ -44,7 +48,7 @@ def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None) -> 
 
 def _rows(events: Sequence[Event]) -> list[str]:
     """The categories of a lane, the earliest first."""
-    onsets = dict[str, int]()
+    onsets = dict[str, float]()
     for event in events:
         onsets[event.category] = min(event.onset, onsets.get(event.category, event.onset))
     return sorted(onsets, key=lambda name: (onsets[name], name))
@@ -61,9 +65,11 @@ def _lane(panel: Axes, title: str, names: Sequence[str]) -> None:
         panel.text(0.5, 0.5, "no event", transform=panel.transAxes, ha="center", va="center", color="gray", fontsize=8)
 
 
-def _predicted(panel: Axes, event: Event, names: Sequence[str], shift: float) -> None:
+def _predicted(panel: Axes, event: Event, names: Sequence[str], shift: float, narrow: bool) -> None:
     row, length = names.index(event.category) + shift, event.offset - event.onset
     panel.barh(row, length, HEIGHT, left=event.onset, color=COLOURS[event.category], edgecolor="black", linewidth=0.6)
+    if narrow:
+        return
     number = f"{event.confidence:.2f}"
     panel.text(event.onset + length / 2, row, number, ha="center", va="center", fontsize=7, bbox=_PAPER)
 

@@ -24,7 +24,8 @@ class Parsed:
     joint: Streams
     """The joint features z before pooling: what the modality discriminator looks at."""
     present: Present | None = None
-    """Which seconds exist; None where all do. What `seconds` and `joint` hold of the others means nothing."""
+    """Which seconds exist, of a video or of each modality of it; None where all do. What `seconds` and `joint` hold of
+    the others means nothing."""
 
 
 class Pooling(nn.Module):
@@ -40,12 +41,23 @@ class Pooling(nn.Module):
         self.probability, self.over_time, self.over_modality = (nn.Linear(width, categories) for _ in range(3))
 
     def forward(self, joint: Streams, present: Present | None = None) -> Parsed:
-        """The probabilities; absent seconds weigh nothing (their own P is still filled in)."""
+        """The probabilities; absent seconds weigh nothing (their own P is still filled in).
+
+        Where `present` is (modality, video, second), a modality that a second lacks leaves all of W_m to the other,
+        and one that a video lacks altogether has the probability EDGE.
+        """
         seconds = torch.sigmoid(self.probability(joint))
-        time = self.over_time(joint)
-        if present is not None:
-            time = time.masked_fill(~present[..., None], -torch.inf)
-        weighted = seconds * time.softmax(dim=2)
+        weighted = seconds * _weights(self.over_time(joint), present, dim=2)
         each = weighted.sum(dim=2).clamp(EDGE, 1 - EDGE)
-        video = (weighted * self.over_modality(joint).softmax(dim=0)).sum(dim=(0, 2)).clamp(EDGE, 1 - EDGE)
-        return Parsed(seconds, each[0], each[1], video, joint, present)
+        video = (weighted * _weights(self.over_modality(joint), present, dim=0)).sum(dim=(0, 2))
+        return Parsed(seconds, each[0], each[1], video.clamp(EDGE, 1 - EDGE), joint, present)
+
+
+def _weights(
+    scores: Float[Tensor, "modality video second category"], present: Present | None, dim: int
+) -> Float[Tensor, "modality video second category"]:
+    """The softmax over what is present; zero for the rest, also where nothing is."""
+    if present is None:
+        return scores.softmax(dim)
+    absent = ~present[..., None]
+    return scores.masked_fill(absent, -torch.inf).softmax(dim).masked_fill(absent, 0)

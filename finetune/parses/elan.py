@@ -57,7 +57,8 @@ def _add_slots(order: ElementTree.Element, events: Sequence[Event]) -> dict[tupl
     slots = dict[tuple[int, int], str]()
     for place, (second, number, side) in enumerate(sorted(ends), start=1):
         slots[number, side] = f"ts{place}"
-        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": f"ts{place}", "TIME_VALUE": str(1000 * second)})
+        at = {"TIME_SLOT_ID": f"ts{place}", "TIME_VALUE": str(round(1000 * second))}
+        ElementTree.SubElement(order, "TIME_SLOT", at)
     return slots
 
 

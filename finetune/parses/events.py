@@ -4,7 +4,7 @@ The one way from a batch of features to parses in words, for files (`predict`) a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,16 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Event:
-    """A maximal run of positive seconds of a category, [onset, offset), in whole seconds from the video's start."""
+    """A maximal run of positive seconds of a category, [onset, offset), in seconds from the video's start.
+
+    They are whole seconds in a clip, which is what a parser reads; in a file of many clips they may be fractional.
+    """
 
     category: str
     modality: str
     """One of `LANES`."""
-    onset: int
-    offset: int
+    onset: float
+    offset: float
     confidence: float
     """The mean probability over the event's seconds; of an audio-visual one, of the smaller of the two in each."""
 
@@ -50,31 +53,49 @@ class VideoParse:
     """By lane, category and onset. What is heard and seen at once is in all three lanes."""
     probabilities: Mapping[str, Mapping[str, float]]
     """"audio", "visual", "video" → category → probability that it occurs at all."""
+    absent: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Modality → the seconds that have nothing of it: no sound, or no picture; a modality with all of them is not
+    named."""
+    curves: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    """Modality → category → its probability second by second, None where there is nothing; empty unless asked for."""
 
     def content(self) -> dict[str, Any]:
-        """The parse as JSON holds it."""
-        return asdict(self) | {"events": [asdict(event) for event in self.events]}
+        """The parse as JSON holds it; what is absent and the curves only where there are any."""
+        content = asdict(self) | {"events": [asdict(event) for event in self.events]}
+        return {name: value for name, value in content.items() if value or name not in ("absent", "curves")}
 
 
 def parse_videos(
-    parser: Parser, keys: Sequence[str], features: Mapping[str, Float[Tensor, "video second _"]], protocol: Protocol
+    parser: Parser,
+    keys: Sequence[str],
+    features: Mapping[str, Float[Tensor, "video second _"]],
+    protocol: Protocol,
+    present: Bool[np.ndarray, "modality video second"] | None = None,
+    curves: bool = False,
 ) -> list[VideoParse]:
-    """The parse of each video; `features` are float32 on the parser's device, padded to ten seconds."""
-    present = present_seconds(keys, next(iter(features.values())).device)
+    """The parse of each video; `features` are float32 on the parser's device, padded to ten seconds.
+
+    `present` says which seconds have audio and which a picture (None: all have both): nothing is heard where there is
+    no sound, and nothing seen where there is no picture. `curves`: with the probability of every second.
+    """
+    device = next(iter(features.values())).device
+    there = present_seconds(keys, device)
+    if present is not None:
+        each = torch.from_numpy(present).to(device)
+        there = each if there is None else each & there
     with torch.inference_mode():
-        parsed = parser(features, present)
+        parsed = parser(features, there)
         decided = decide(parsed, protocol, thresholds_of(parser, protocol)).cpu().numpy().astype(np.bool_)
     seconds = parsed.seconds.transpose(2, 3).cpu().numpy()
     whole = {name: value.cpu().numpy() for name, value in _whole(parsed).items()}
-    return [
-        VideoParse(
-            key,
-            (length := seconds_of(key)),
-            events_of(decided[:, row, :, :length], seconds[:, row, :, :length]),
-            {name: _named(value[row]) for name, value in whole.items()},
-        )
-        for row, key in enumerate(keys)
-    ]
+    found = list[VideoParse]()
+    for row, key in enumerate(keys):
+        length = seconds_of(key)
+        sure, lacking = seconds[:, row, :, :length], {} if present is None else _absent(present[:, row, :length])
+        happens = events_of(decided[:, row, :, :length], sure)
+        named = {name: _named(value[row]) for name, value in whole.items()}
+        found.append(VideoParse(key, length, happens, named, lacking, _curves(sure, lacking) if curves else {}))
+    return found
 
 
 def events_of(
@@ -105,6 +126,23 @@ def in_lane(events: Iterable[Event], lane: str) -> tuple[Event, ...]:
 
 def _whole(parsed: Parsed) -> dict[str, Float[Tensor, "video category"]]:
     return {"audio": parsed.audio, "visual": parsed.visual, "video": parsed.video}
+
+
+def _absent(present: Bool[np.ndarray, "modality second"]) -> dict[str, list[int]]:
+    each = {name: np.flatnonzero(~there).tolist() for name, there in zip(MODALITIES, present, strict=True)}
+    return {name: seconds for name, seconds in each.items() if seconds}
+
+
+def _curves(
+    sure: Float[np.ndarray, "modality category second"], absent: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, list[float | None]]]:
+    return {
+        name: {
+            category: [None if second in absent.get(name, ()) else _rounded(p) for second, p in enumerate(row)]
+            for category, row in zip(CATEGORIES, of, strict=True)
+        }
+        for name, of in zip(MODALITIES, sure, strict=True)
+    }
 
 
 def _named(values: Float[np.ndarray, " category"]) -> dict[str, float]:

@@ -63,4 +63,4 @@ def allowed(parsed: Parsed, protocol: Protocol) -> Bool[Tensor, "modality video 
     each = torch.stack([parsed.audio, parsed.visual])
     gate = each if protocol.gate == "per_modality" else parsed.video.expand_as(each)
     opened = (gate >= protocol.opens_at)[..., None].expand(*gate.shape, parsed.seconds.shape[2])
-    return opened if parsed.present is None else opened & parsed.present[:, None]
+    return opened if parsed.present is None else opened & parsed.present[..., None, :]

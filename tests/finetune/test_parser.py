@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from finetune.network.pooling import EDGE
 from finetune.parser import Parser, ParserSettings
+from finetune.scoring.decision import Protocol, decide
 from launch.digest import sha256_json
 from launch.refusal import Refusal
+from pretrain.model import ModelSettings, Transformer
 
 WIDTHS = {"vggish": 128, "resnet152": 2048, "r2plus1d_18": 512, "pretrained_audio": 24, "pretrained_visual": 24}
 OPTIONS = [
@@ -68,6 +71,40 @@ def test_a_short_video_is_parsed_as_if_it_were_cut(architecture: str, skip: bool
     torch.testing.assert_close(padded.seconds[:, 2, :4], cut.seconds[:, 0])
     for pooled in ("audio", "visual", "video"):
         torch.testing.assert_close(getattr(padded, pooled)[2], getattr(cut, pooled)[0])
+
+
+@pytest.mark.parametrize(("architecture", "skip", "gcaa"), OPTIONS)
+@torch.no_grad()
+def test_a_modality_that_a_second_lacks_is_not_pooled(architecture: str, skip: bool, gcaa: bool) -> None:
+    parser = small(architecture=architecture, skip=skip, gcaa=gcaa)
+    present = torch.ones(2, 5, 10, dtype=torch.bool)
+    present[0, 0], present[1, 1], present[:, 2], present[0, 3, 4:] = False, False, False, False
+    parsed = parser(features(), present)
+    for pooled in (parsed.seconds, parsed.audio, parsed.visual, parsed.video):
+        assert pooled.isfinite().all()
+    assert parsed.audio[0].max() == parsed.visual[1].max() == parsed.video[2].max() == torch.tensor(EDGE)
+    whole = parser(features())
+    assert torch.equal(parsed.visual[0], whole.visual[0])  # attention is as it was: every second has a modality
+    torch.testing.assert_close(parsed.video[0], whole.visual[0])  # all of W_m is left to what is there
+    decided = decide(parsed, Protocol(gate="none", threshold=0))
+    assert torch.equal(decided, present[:, :, None].expand_as(decided))
+
+
+@torch.no_grad()
+def test_an_encoder_under_the_parser_is_told_what_is_absent() -> None:
+    torch.manual_seed(0)
+    read = {"audio": ("vggish",), "visual": ("resnet152", "r2plus1d_18")}
+    encoder = Transformer(ModelSettings(**read, layers=1, width=8, heads=2), WIDTHS)
+    parser = Parser(ParserSettings(width=16, hidden=16, encoder=Path("x")), WIDTHS, encoder).eval()
+    present = torch.ones(2, 5, 10, dtype=torch.bool)
+    present[0, 1] = present[:, 3, 6:] = False
+    given, other = features(), features()
+    other["vggish"][1] = 7.0
+    one, two = parser(given, present), parser(other, present)
+    assert torch.equal(one.visual, two.visual)
+    assert torch.equal(one.video, two.video)
+    seconds = present[1]
+    assert torch.equal(parser(given, seconds).video, parser(given, seconds.expand(2, -1, -1)).video)
 
 
 @torch.no_grad()

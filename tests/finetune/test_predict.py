@@ -17,7 +17,8 @@ from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.labels import Tables, feature_id
 from shards.read import ReadSettings, Shards
-from shards.schema import Feature
+from shards.schema import PRESENT, Feature, Video
+from shards.write import Writer
 
 STRANGE = ("-minus_1_11", "per%cent.dot_0.5_10.5", "größe 語_0_10", "short_3_7")
 
@@ -199,6 +200,36 @@ def test_results_take_the_place_of_results_only_where_that_is_said(corpus: Any) 
     (corpus.work / "parses/notes.txt").write_text("mine")
     with pytest.raises(Refusal, match=r"holds 'notes\.txt', which no stage wrote"):
         predict.main(config(corpus, replace=True))
+
+
+def write_present(corpus: Any, width: int = 2) -> Path:
+    """One set of two videos, the first of which has no sound, with the feature that says so."""
+    features = (*corpus.features, Feature(PRESENT, width))
+    with Writer(corpus.work / "extracted", features, {"stage": "a test"}, 5) as writer:
+        for key in ("mute_0_10", "whole_0_10"):
+            arrays = {one.name: np.full((10, one.width), 0.5, np.float32) for one in corpus.features}
+            present = np.ones((10, width), np.float32)
+            present[:, 0] = key != "mute_0_10"
+            writer.add(Video(key, arrays | {PRESENT: present}))
+    return corpus.work / "extracted"
+
+
+def test_shards_that_say_what_is_absent_are_taken_at_their_word(corpus: Any) -> None:
+    protocol = Protocol(gate="none", threshold=0)
+    made = config(corpus, shards=write_present(corpus), sets=(), protocol=protocol, curves=True)
+    predict.main(made)
+    found = parses(made)
+    assert found["mute_0_10"]["absent"] == {"audio": list(range(10))}
+    assert {event["modality"] for event in found["mute_0_10"]["events"]} == {"visual"}
+    assert "absent" not in found["whole_0_10"]
+    assert {event["modality"] for event in found["whole_0_10"]["events"]} == set(LANES)
+    assert found["mute_0_10"]["curves"]["audio"]["Dog"] == [None] * 10
+    assert len(found["whole_0_10"]["curves"]["visual"]) == 25
+
+
+def test_a_feature_present_that_is_not_one_is_refused(corpus: Any) -> None:
+    with pytest.raises(Refusal, match="must have a number for each of audio, visual, but has 3"):
+        predict.main(config(corpus, shards=write_present(corpus, 3), sets=()))
 
 
 @pytest.mark.parametrize(

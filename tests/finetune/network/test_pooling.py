@@ -1,5 +1,6 @@
 """MMIL pooling equals a plain loop, is an average in each modality, and is clamped over both."""
 
+import itertools
 import math
 
 import torch
@@ -61,3 +62,39 @@ def test_a_video_probability_above_one_is_clamped() -> None:
     found = pooling(joint)
     assert found.video.item() == torch.tensor(1 - EDGE).item()
     assert found.audio.item() < 1
+
+
+@torch.no_grad()
+def test_pooling_of_seconds_that_lack_a_modality_equals_a_plain_loop() -> None:
+    pooling, joint = example()
+    present = torch.ones(2, 4, 5, dtype=torch.bool)
+    present[0, 0, 1] = present[1, 0, 3] = present[0, 1, :] = present[:, 2, 3:] = present[:, 3, :] = False
+    found = pooling(joint, present)
+    scores = [layer(joint).tolist() for layer in (pooling.probability, pooling.over_time, pooling.over_modality)]
+    for video, category in itertools.product(range(4), range(3)):
+        each, both = [0.0, 0.0], 0.0
+        p, t, m = ([[s[k][video][i][category] for i in range(5)] for k in (0, 1)] for s in scores)
+        for k in (0, 1):
+            there = [i for i in range(5) if present[k, video, i]]
+            for i, time in zip(there, softmax([t[k][i] for i in there]), strict=True):
+                sides = [side for side in (0, 1) if present[side, video, i]]
+                share = dict(zip(sides, softmax([m[side][i] for side in sides]), strict=True))[k]
+                each[k] += time / (1 + math.exp(-p[k][i]))
+                both += share * time / (1 + math.exp(-p[k][i]))
+        for value, expected in zip((found.audio, found.visual, found.video), (*each, both), strict=True):
+            assert math.isclose(value[video, category], min(max(expected, EDGE), 1 - EDGE), rel_tol=1e-5)
+
+
+def test_what_is_absent_in_both_modalities_is_said_either_way_bit_for_bit() -> None:
+    pooling, joint = example()
+    present = torch.arange(5) < torch.tensor([5, 5, 3, 1])[:, None]
+    found = []
+    for said in (present, present.expand(2, -1, -1)):
+        seen = joint.clone().requires_grad_()
+        parsed = pooling(seen, said)
+        (parsed.video.sum() + parsed.audio.prod() + parsed.visual.sum()).backward()
+        grads = [seen.grad, *(parameter.grad.clone() for parameter in pooling.parameters())]
+        pooling.zero_grad()
+        found.append([parsed.audio, parsed.visual, parsed.video, *grads])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert all(values.isfinite().all() for values in found[0])

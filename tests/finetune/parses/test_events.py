@@ -123,3 +123,36 @@ def test_truth_is_known_where_somebody_annotated_and_nowhere_else(corpus: Any) -
     assert true_events(tables, "unknown_0_10") is None
     silent = Tables(tables.weak, {}, {})
     assert true_events(silent, key) == ()
+
+
+def test_nothing_is_heard_without_sound_nor_seen_without_a_picture(corpus: Any) -> None:
+    parser = Parser.from_pretrained(corpus.untrained())
+    features = {name: torch.randn(3, 10, width) for name, width in parser.widths.items()}
+    present = np.ones((2, 3, 10), bool)
+    present[0, 0], present[1, 1, 3:5], present[0, 2, 5:] = False, False, False
+    keys, protocol = ["mute_0_10", "gap_0_10", "short_0_6"], Protocol(gate="none", threshold=0)
+    mute, gap, short = parse_videos(parser, keys, features, protocol, present, curves=True)
+    assert mute.absent == {"audio": list(range(10))}
+    assert {event.modality for event in mute.events} == {"visual"}
+    assert set(mute.probabilities["audio"].values()) == {0.0}
+    assert mute.curves["audio"]["Dog"] == [None] * 10
+    assert gap.absent == {"visual": [3, 4]}
+    dogs = [event for event in gap.events if event.category == "Dog"]
+    assert [(event.modality, event.onset, event.offset) for event in dogs] == [
+        ("audio", 0, 10), ("visual", 0, 3), ("visual", 5, 10), ("audio_visual", 0, 3), ("audio_visual", 5, 10),
+    ]  # fmt: skip
+    assert short.absent == {"audio": [5]}  # what lies beyond the end is not absent: it does not exist
+    assert max(event.offset for event in short.events) == 6
+    assert "curves" in gap.content()
+
+
+def test_curves_are_the_probabilities_of_each_second_and_asked_for(corpus: Any) -> None:
+    parser = Parser.from_pretrained(corpus.untrained())
+    features = {name: torch.randn(1, 10, width) for name, width in parser.widths.items()}
+    (plain,) = parse_videos(parser, ["x_0_10"], features, Protocol())
+    (asked,) = parse_videos(parser, ["x_0_10"], features, Protocol(), curves=True)
+    assert set(plain.content()) == {"key", "seconds", "events", "probabilities"}
+    assert asked.events == plain.events
+    seconds = parser(features).seconds[:, 0].detach().numpy()
+    for modality, of in zip(("audio", "visual"), seconds, strict=True):
+        assert np.allclose([asked.curves[modality][name] for name in CATEGORIES], of.T, atol=6e-5)

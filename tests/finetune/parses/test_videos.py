@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from finetune.parser import Parser, origin
-from finetune.parses.videos import ALL, Few, Videos, from_folders, from_shards
+from finetune.parses.of_folders import from_folders
+from finetune.parses.of_shards import from_shards
+from finetune.parses.videos import ALL, Few, Videos
 from launch.refusal import Refusal
 from shards.labels import Tables, feature_id
 from shards.read import ReadSettings, Shards
