@@ -1,6 +1,7 @@
 """python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on PLACE] [--dry-run]
 
 python -m launch                      # the stages
+python -m launch parse my.mp4 …       # a stage about files: they stand by themselves (--help says whether it is one)
 python -m launch graph --help         # every setting of one, with meaning, unit and default
 
 --on local (this machine), hostfile (the hosts of --job.hostfile), slurm or kubernetes; --dry-run only prints.
@@ -95,6 +96,7 @@ def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
 
 def _run(words: Words) -> int:
     chosen = stage.find(words.stage)
+    words = words.about(chosen.subject)
     _, ranks, _ = take_place()
     if ranks > 1 and not chosen.distributed:
         raise Refusal(f"The stage '{words.stage}' must be one process, but {ranks} of it were started: start one.")

@@ -1,11 +1,15 @@
 """Words: what stands on the command line, taken apart before any setting is read.
 
 python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on local|hostfile|slurm|kubernetes] [--dry-run]
+python -m launch parse my.mp4 other.mkv [FILE.toml …] …   # words that are no settings files: what the stage is about
+
+A name that begins with `-` is no option where it says so: `./-my.mp4`, or `--videos=-my.mp4`.
 """
 
 import difflib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.job import Job
@@ -28,7 +32,7 @@ class Words:
 
     stage: str
     files: tuple[Path, ...]
-    """The settings files, in their order."""
+    """What stands before all options, in its order: settings files, and see `about`."""
     options: tuple[str, ...]
     """`--dotted.key value …`."""
     on: str = "local"
@@ -50,6 +54,24 @@ class Words:
                 left.append(word)
         count = next((i for i, word in enumerate(left) if word.startswith("-")), len(left))
         return cls(words[0], tuple(map(Path, left[:count])), tuple(left[count:]), on, dry_run)
+
+    def about(self, subject: str) -> "Words":
+        """These words where a stage has a subject: those that end in no `.toml` are values of that setting.
+
+        They are as they were for a stage without one. Raises Refusal when the setting is named besides.
+        """
+        named = [str(file) for file in self.files if file.suffix.lower() != ".toml"] if subject else []
+        if not named:
+            return self
+        flag = f"--{subject}"
+        if any(word.partition("=")[0] == flag for word in self.options):
+            raise Refusal(
+                f"What a stage is about must be said once, but '{named[0]}' stands by itself and {flag} names more: "
+                f"let all stand by themselves, or all behind {flag}."
+            )
+        files = tuple(file for file in self.files if file.suffix.lower() == ".toml")
+        values = [f".{os.sep}{name}" if name.startswith("-") else name for name in named]
+        return replace(self, files=files, options=(flag, *values, *self.options))
 
     @property
     def arguments(self) -> list[str]:

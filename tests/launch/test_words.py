@@ -44,3 +44,31 @@ def test_a_stage_that_knows_no_job_gets_one_from_the_options_that_are_a_job_s() 
     assert (words.on, job.slurm.partition, job.hosts) == ("slurm", "gpu", 2)
     with pytest.raises(Refusal, match=r"did you mean 'job\.hosts'\?"):
         Words.of(["export", "--job.host", "2", "--on", "slurm"]).without_job()
+
+
+def test_what_a_stage_is_about_stands_by_itself_before_the_options() -> None:
+    given = ["parse", "my clip.mp4", "base.toml", "./-x.mp4", "größe\n.mkv", "--parser", "runs/han", "--html"]
+    words = Words.of(given).about("videos")
+    assert words.files == (Path("base.toml"),)
+    assert words.options == (
+        "--videos", "my clip.mp4", "./-x.mp4", "größe\n.mkv", "--parser", "runs/han", "--html",
+    )  # fmt: skip
+    assert words.arguments == ["base.toml", *words.options]
+
+
+@pytest.mark.parametrize("given", [["a.toml", "--videos=-x.mp4"], ["--videos", "a.mp4", "b.mp4"], []])
+def test_a_subject_that_is_named_as_a_setting_stays_as_it_is(given: list[str]) -> None:
+    words = Words.of(["parse", *given])
+    assert words.about("videos") == words
+
+
+def test_a_subject_that_is_named_both_ways_is_refused() -> None:
+    for option in (["--videos", "b.mp4"], ["--videos=b.mp4"]):
+        with pytest.raises(Refusal, match=r"said once, but 'a\.mp4' stands by itself and --videos names more"):
+            Words.of(["parse", "a.mp4", *option]).about("videos")
+
+
+def test_a_stage_without_a_subject_takes_settings_files_alone() -> None:
+    words = Words.of(["pack", "my.mp4", "--out", "x"])
+    assert words.about("") == words
+    assert words.files == (Path("my.mp4"),)
