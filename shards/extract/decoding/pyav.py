@@ -1,0 +1,153 @@
+"""Decoding by PyAV, whose wheels bring FFmpeg along."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.extract.clips import Clip
+from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
+from shards.extract.decoding.assembly import (
+    Found,
+    Frames,
+    Samples,
+    absent,
+    assemble,
+    breaks_off,
+    broken_off,
+    check_begins,
+)
+from shards.extract.decoding.grid import covered, grid_of, shown, sources, there
+from shards.extract.decoding.picture import resized, upright
+from shards.extract.decoding.sound import MARGIN, Mixer, Sound
+from shards.extract.decoding.tracks import Piece, pieces
+from shards.extract.media import MAX_PIXELS, Media, examine, length_by_reading, opened
+
+
+@dataclass(frozen=True)
+class PyAV:
+    """Opens a file anew for each clip and track, so that a clip depends on nothing that was decoded before."""
+
+    max_pixels: int = MAX_PIXELS
+
+    def decode(self, path: Path, clips: Sequence[Clip], wanted: Wanted) -> Iterator[Decoded | BadClip]:
+        """See `Decoder`."""
+        try:
+            media = examine(path, self.max_pixels, wanted.audio_track)
+        except BadClip as bad:
+            yield from [bad] * len(clips)
+            return
+        for clip in clips:
+            try:
+                yield self._clip(media, clip, wanted)
+            except BadClip as bad:
+                yield bad
+
+    def _clip(self, media: Media, clip: Clip, wanted: Wanted) -> Decoded:
+        check_begins(media, clip)
+        seen, heard = look(media, clip, wanted, self.max_pixels), listen(media, clip, wanted, self.max_pixels)
+        if breaks_off(media, clip, seen[1], heard[1]):
+            raise broken_off(media, clip, end_of(media, self.max_pixels))
+        return assemble(media, clip, wanted, seen, heard)
+
+
+def look(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[Mapping[Picture, Frames], Found]:
+    """The clip's frames for every network; black where nothing is shown."""
+    if media.visual is None or not wanted.pictures:
+        return empty(clip, wanted), absent(clip)
+    watch = _Watch(clip, clip.end)
+    grid = grid_of(clip.seconds, wanted.frames_per_second)
+    length = min(clip.end - clip.start, clip.seconds)
+    board = Board(clip, wanted)
+    whole = (
+        (piece.time - clip.start, piece.duration, piece.frame)
+        for piece in watch.over(pieces(media, media.visual, clip.start, max_pixels))
+    )
+    for cells, start, end, frame in shown(whole, grid, length):
+        board.show(cells, start, end, frame)
+    return board.frames(length), Found(board.cover, watch.reached, tuple(watch.damaged))
+
+
+def listen(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[Mapping[int, Samples], Found]:
+    """The clip's sound at every rate; silence where there is none."""
+    silence = {rate: np.zeros(clip.seconds * rate, np.float32) for rate in wanted.rates}
+    if media.listened is None or not wanted.rates:
+        return silence, absent(clip)
+    watch = _Watch(clip, clip.start + clip.seconds + MARGIN)
+    sound = mixer = None
+    for piece in watch.over(pieces(media, media.listened, clip.start - MARGIN, max_pixels)):
+        if sound is None or mixer is None:
+            rate = piece.frame.sample_rate
+            sound, mixer = Sound(rate, clip.start, clip.seconds, float(piece.frame.time_base or 0)), Mixer(rate)
+        sound.place(mixer.mono(piece.frame), piece.time)
+    if sound is None:
+        return silence, Found(np.zeros(clip.seconds), watch.reached, tuple(watch.damaged))
+    samples, cover = sound.samples(wanted.rates)
+    return samples, Found(cover, watch.reached, tuple(watch.damaged))
+
+
+def end_of(media: Media, max_pixels: int) -> float:
+    """The second at which the file really ends."""
+    indices = [track.index for track in (media.visual, media.listened) if track]
+    with opened(media.path, max_pixels) as container:
+        return length_by_reading(container, [container.streams[index] for index in indices], media.origin)
+
+
+def empty(clip: Clip, wanted: Wanted) -> dict[Picture, Frames]:
+    """Black frames."""
+    count = clip.seconds * wanted.frames_per_second
+    return {each: np.zeros((count, each.size, each.size, 3), np.uint8) for each in wanted.pictures}
+
+
+class Board:
+    """Where the frames of a clip are collected, resized as they come."""
+
+    def __init__(self, clip: Clip, wanted: Wanted) -> None:
+        self.cover = np.zeros(clip.seconds)
+        self._frames_per_second = wanted.frames_per_second
+        self._frames = empty(clip, wanted)
+        self._served = np.zeros(clip.seconds * wanted.frames_per_second, bool)
+
+    def show(self, cells: list[int], start: float, end: float, frame: Any) -> None:
+        """A frame that is seen from start to end, in seconds of the clip, and in these cells."""
+        if not cells and not self._served.any():
+            cells = [min(max(0, int(start * self._frames_per_second)), len(self._served) - 1)]
+        self.cover = np.minimum(self.cover + covered(start, end, len(self.cover)), 1)
+        if cells:
+            image = upright(frame)
+            for wanted, frames in self._frames.items():
+                frames[cells] = resized(image, wanted)
+            self._served[cells] = True
+
+    def frames(self, length: float) -> dict[Picture, Frames]:
+        """All of them, in a clip of that length."""
+        chosen = sources(self._served, there(self.cover, length), self._frames_per_second)
+        for frames in self._frames.values():
+            frames[:] = frames[chosen]
+            frames[chosen < 0] = 0
+        return self._frames
+
+
+class _Watch:
+    """Reads a track until the clip is complete, leaves out what is damaged, and remembers how far it went."""
+
+    def __init__(self, clip: Clip, until: float) -> None:
+        self._clip, self._until = clip, until
+        self.reached = 0.0
+        self.damaged: list[float] = []
+
+    def over(self, found: Iterable[Piece]) -> Iterator[Piece]:
+        for piece in takewhile(self._goes_on, found):
+            self.reached = max(self.reached, piece.time + piece.duration)
+            if piece.frame is not None:
+                yield piece
+            elif self._clip.start <= piece.time < self._clip.end:
+                self.damaged.append(piece.time)
+
+    def _goes_on(self, piece: Piece) -> bool:
+        if piece.time >= self._until:
+            self.reached = max(self.reached, piece.time)
+        return piece.time < self._until
