@@ -32,6 +32,12 @@ def turn_of(frame: Any) -> Image.Transpose | None:
     return _TURNS.get(tuple(tuple(int(number) for number in row) for row in np.rint(matrix)))
 
 
+def mirrored(frame: Any) -> bool:
+    """Whether making it upright takes more than a turn."""
+    turn = Image.Transpose
+    return turn_of(frame) in (turn.FLIP_LEFT_RIGHT, turn.FLIP_TOP_BOTTOM, turn.TRANSPOSE, turn.TRANSVERSE)
+
+
 def upright(frame: Any) -> Image.Image:
     """FFmpeg's frame, of any size and pixel format, as an RGB picture."""
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))

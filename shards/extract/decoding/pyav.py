@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from shards.extract.decoding.assembly import (
     broken_off,
     check_begins,
 )
-from shards.extract.decoding.grid import covered, grid_of, shown, sources, there
-from shards.extract.decoding.picture import resized, upright
+from shards.extract.decoding.board import Board, black
+from shards.extract.decoding.grid import grid_of, shown
+from shards.extract.decoding.picture import upright
 from shards.extract.decoding.sound import MARGIN, Mixer, Sound
 from shards.extract.decoding.tracks import Piece, pieces
 from shards.extract.media import MAX_PIXELS, Media, examine, length_by_reading, opened
@@ -57,7 +58,7 @@ class PyAV:
 def look(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[Mapping[Picture, Frames], Found]:
     """The clip's frames for every network; black where nothing is shown."""
     if media.visual is None or not wanted.pictures:
-        return empty(clip, wanted), absent(clip)
+        return black(clip, wanted), absent(clip)
     watch = _Watch(clip, clip.end)
     grid = grid_of(clip.seconds, wanted.frames_per_second)
     length = min(clip.end - clip.start, clip.seconds)
@@ -67,7 +68,7 @@ def look(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[Map
         for piece in watch.over(pieces(media, media.visual, clip.start, max_pixels))
     )
     for cells, start, end, frame in shown(whole, grid, length):
-        board.show(cells, start, end, frame)
+        board.show(cells, start, end, partial(upright, frame))
     return board.frames(length), Found(board.cover, watch.reached, tuple(watch.damaged))
 
 
@@ -94,41 +95,6 @@ def end_of(media: Media, max_pixels: int) -> float:
     indices = [track.index for track in (media.visual, media.listened) if track]
     with opened(media.path, max_pixels) as container:
         return length_by_reading(container, [container.streams[index] for index in indices], media.origin)
-
-
-def empty(clip: Clip, wanted: Wanted) -> dict[Picture, Frames]:
-    """Black frames."""
-    count = clip.seconds * wanted.frames_per_second
-    return {each: np.zeros((count, each.size, each.size, 3), np.uint8) for each in wanted.pictures}
-
-
-class Board:
-    """Where the frames of a clip are collected, resized as they come."""
-
-    def __init__(self, clip: Clip, wanted: Wanted) -> None:
-        self.cover = np.zeros(clip.seconds)
-        self._frames_per_second = wanted.frames_per_second
-        self._frames = empty(clip, wanted)
-        self._served = np.zeros(clip.seconds * wanted.frames_per_second, bool)
-
-    def show(self, cells: list[int], start: float, end: float, frame: Any) -> None:
-        """A frame that is seen from start to end, in seconds of the clip, and in these cells."""
-        if not cells and not self._served.any():
-            cells = [min(max(0, int(start * self._frames_per_second)), len(self._served) - 1)]
-        self.cover = np.minimum(self.cover + covered(start, end, len(self.cover)), 1)
-        if cells:
-            image = upright(frame)
-            for wanted, frames in self._frames.items():
-                frames[cells] = resized(image, wanted)
-            self._served[cells] = True
-
-    def frames(self, length: float) -> dict[Picture, Frames]:
-        """All of them, in a clip of that length."""
-        chosen = sources(self._served, there(self.cover, length), self._frames_per_second)
-        for frames in self._frames.values():
-            frames[:] = frames[chosen]
-            frames[chosen < 0] = 0
-        return self._frames
 
 
 class _Watch:
