@@ -1,0 +1,69 @@
+"""CLIP: a second's eight frames become an image embedding each, of length 1, and these are averaged.
+
+Frames are resized to the network's square whatever their shape, as the best published parsers (VALOR) did, so that
+nothing at the sides is lost. They looked at one frame a second.
+"""
+
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from shards.extract.decoding import Picture
+from shards.extract.networks import checkpoint
+from shards.extract.networks.network import Frames, Normalised
+from shards.extract.weights import WeightSettings
+from shards.schema import Feature
+
+NETWORK = "clip"
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's own, of red, green and blue."""
+LARGE = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "patch_size": 14, "image_size": 224, "projection_dim": 768,
+}  # fmt: skip
+"""The shape of ViT-L/14, which random weights have."""
+
+
+class Embedding(nn.Module):
+    """From normalised pictures to embeddings of length 1."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture width"]:
+        return F.normalize(self.model(pixel_values=pictures).image_embeds, dim=-1)
+
+
+def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+    """The feature; its variant names the weights."""
+    found, config = checkpoint.told(NETWORK, weights), _configuration(weights)
+    source = (
+        f"CLIP, unit image embeddings of 8 frames a second averaged, resized to {config.image_size} × "
+        f"{config.image_size}, {found}"
+    )
+    return (Feature(NETWORK, config.projection_dim, found.variant, source),)
+
+
+def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Frames, ...]:
+    """The network on its device."""
+    (feature,), folder = describe(weights, hop), checkpoint.folder_of(NETWORK, weights)
+    config = _configuration(weights)
+    model = (
+        checkpoint.random(CLIPVisionModelWithProjection(config), NETWORK)
+        if folder is None
+        else checkpoint.read(CLIPVisionModelWithProjection, folder, NETWORK)
+    )
+    module = Normalised(Embedding(model), MEAN, DEVIATION)
+    return (Frames(feature, Picture(config.image_size), module, device, rows),)
+
+
+def _configuration(weights: WeightSettings) -> Any:
+    folder = checkpoint.folder_of(NETWORK, weights)
+    if folder is None:
+        return CLIPVisionConfig(**cast(Any, LARGE))
+    return checkpoint.configuration(CLIPVisionConfig, folder, NETWORK)

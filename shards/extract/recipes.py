@@ -1,0 +1,85 @@
+"""Recipes: which networks make the features of a corpus, by the name of the field's feature sets.
+
+To add one, write a file in `networks/` with `describe` and `load` (`Part` in its `__init__`), and name it in a line of
+RECIPES. A joint audio-visual encoder is one such file: it describes a feature a modality, and `load` gives a network
+each, both holding the one module and the rows of the clip that it last saw.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Literal, cast
+
+import torch
+from pydantic import Field, model_validator
+
+from launch.refusal import Refusal
+from launch.settings import Settings
+from shards.extract.decoding import Picture, Wanted
+from shards.extract.networks import FeatureNetwork, Part
+from shards.extract.weights import RANDOM, WeightSettings
+from shards.schema import Feature
+
+RECIPES = {
+    "llp": ("vggish", "resnet152", "r2plus1d_18"),
+    "clip_clap": ("clap", "clip", "r2plus1d_18"),
+}
+"""A recipe's parts: files of `networks/`, which are imported only where they are used."""
+STEPS = 100
+"""Steps of VGGish's spectrogram in a second; a hop is a whole number of them."""
+
+
+class RecipeSettings(Settings):
+    """Which features are extracted, and with which weights."""
+
+    recipe: Literal["llp", "clip_clap"] = Field(
+        "llp", description="llp: VGGish, ResNet-152, R(2+1)D-18; clip_clap: CLAP, CLIP, R(2+1)D-18"
+    )
+    hop: float = Field(
+        1.0, ge=0.96, le=1.0, description="seconds from one VGGish window (0.96 s) to the next; the release's is 0.96"
+    )
+    weights: WeightSettings = WeightSettings()
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "RecipeSettings":
+        if abs(self.hop * STEPS - round(self.hop * STEPS)) > 1e-6:
+            raise ValueError(f"hop must be a whole number of hundredths of a second, but is {self.hop}.")
+        return self
+
+
+def describe(settings: RecipeSettings) -> list[Feature]:
+    """The features of a recipe, with the digests of their weights. Raises Refusal where weights are missing."""
+    return [feature for part in _parts(settings) for feature in part.describe(settings.weights, settings.hop)]
+
+
+def load(settings: RecipeSettings, device: torch.device, rows: int = 64) -> list[FeatureNetwork]:
+    """The recipe's networks, a feature each; `rows` pictures a forward pass at most."""
+    parts = _parts(settings)
+    return [network for part in parts for network in part.load(settings.weights, settings.hop, device, rows)]
+
+
+def wanted(networks: Sequence[FeatureNetwork], audio_track: int | None = None) -> Wanted:
+    """What decoders are asked for: all that the networks need, each once."""
+    needs = list(dict.fromkeys(network.needs for network in networks))
+    pictures = tuple(need for need in needs if isinstance(need, Picture))
+    return Wanted(pictures, tuple(need for need in needs if isinstance(need, int)), audio_track=audio_track)
+
+
+def warning(features: Sequence[Feature]) -> str:
+    """One sentence on features that nothing was learned for; empty where there are none."""
+    names = [feature.name for feature in features if feature.variant.endswith(RANDOM)]
+    if not names:
+        return ""
+    return (
+        f"RANDOM WEIGHTS: {', '.join(names)} come from networks that have learned nothing, so what is parsed from them "
+        "means nothing: they show the way only. Give the published weights (weights.folder) for features that do."
+    )
+
+
+def _parts(settings: RecipeSettings) -> list[Part]:
+    try:
+        return [cast(Part, import_module(f"shards.extract.networks.{name}")) for name in RECIPES[settings.recipe]]
+    except ModuleNotFoundError as error:
+        raise Refusal(
+            f"The recipe {settings.recipe} must have its networks' library, but {error.name} is not installed: "
+            "pip install 'soundsight[video]'."
+        ) from None
