@@ -54,6 +54,10 @@ class Parts:
     place: str
     """Where the list stands, for sentences."""
 
+    def wants(self, stem: str) -> bool:
+        """Whether anything is wanted of the file `<stem>.*`."""
+        return stem in self.of or self._named(stem) is not None
+
     def cut(self, stem: str, seconds: float, trimmed: bool = False) -> Cut:
         """The clips of the file `<stem>.*` of so many seconds; none for a file that the list does not name.
 

@@ -50,6 +50,8 @@ class VisualTrack:
     end: float | None
     width: int
     height: int
+    pixel: float = 1.0
+    """Width of a stored pixel as it is to be shown, in heights of it; networks take pixels as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = 
             origin,
             audio,
             next((track for track in audio if sound and track.index == sound.index), None),
-            VisualTrack(*_span(picture, origin), picture.width, picture.height) if picture else None,
+            _visual(picture, origin) if picture else None,
             _notes(container, picture, sound),
         )
 
@@ -196,6 +198,11 @@ def _start(stream: Any) -> float:
 def _span(stream: Any, origin: float) -> tuple[int, float, float | None]:
     start = _start(stream) - origin
     return stream.index, start, start + float(stream.duration * stream.time_base) if stream.duration else None
+
+
+def _visual(stream: Any, origin: float) -> VisualTrack:
+    pixel = float(stream.sample_aspect_ratio or 1)
+    return VisualTrack(*_span(stream, origin), stream.width, stream.height, pixel if 0.1 < pixel < 10 else 1.0)
 
 
 def _length(container: Any, chosen: Sequence[Any], origin: float) -> float:

@@ -20,17 +20,19 @@ def grid_of(seconds: int, frames_per_second: int) -> Float[np.ndarray, " cell"]:
 
 
 def shown(
-    frames: Iterable[tuple[float, float, Shown]], grid: Float[np.ndarray, " cell"], length: float
+    frames: Iterable[tuple[float, float, Shown | None]], grid: Float[np.ndarray, " cell"], length: float
 ) -> Iterator[tuple[list[int], float, float, Shown]]:
     """Each frame that is seen within [0, length): the cells it is shown in, if any, and from when to when.
 
     A frame comes with its time and its duration. It is shown until the next one begins, however long that is, and the
-    last one for its own duration. One that comes before its predecessor is left out. No more frames are taken than
-    needed, and one is held at a time.
+    last one for its own duration. Where it is None a frame is lost: the one before goes on. One that comes before its
+    predecessor is left out. No more frames are taken than needed, and one is held at a time.
     """
     held: tuple[float, float, Shown] | None = None
     for time, duration, frame in frames:
-        if held is None or time > held[0]:
+        if frame is None:
+            held = held and (held[0], max(held[1], time + duration), held[2])
+        elif held is None or time > held[0]:
             if held:
                 yield from _seen(held[0], time, held[2], grid, length)
             held = (time, time + duration, frame)

@@ -38,6 +38,12 @@ def mirrored(frame: Any) -> bool:
     return turn_of(frame) in (turn.FLIP_LEFT_RIGHT, turn.FLIP_TOP_BOTTOM, turn.TRANSPOSE, turn.TRANSVERSE)
 
 
+def turned(frame: Any) -> bool:
+    """Whether making it upright swaps its width and its height."""
+    turn = Image.Transpose
+    return turn_of(frame) in (turn.ROTATE_90, turn.ROTATE_270, turn.TRANSPOSE, turn.TRANSVERSE)
+
+
 def upright(frame: Any) -> Image.Image:
     """FFmpeg's frame, of any size and pixel format, as an RGB picture."""
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))

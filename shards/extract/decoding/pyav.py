@@ -80,6 +80,8 @@ def listen(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[M
     watch = _Watch(clip, clip.start + clip.seconds + MARGIN)
     sound = mixer = None
     for piece in watch.over(pieces(media, media.listened, clip.start - MARGIN, max_pixels)):
+        if piece.frame is None:
+            continue
         if sound is None or mixer is None:
             rate = piece.frame.sample_rate
             sound, mixer = Sound(rate, clip.start, clip.seconds, float(piece.frame.time_base or 0)), Mixer(rate)
@@ -98,7 +100,7 @@ def end_of(media: Media, max_pixels: int) -> float:
 
 
 class _Watch:
-    """Reads a track until the clip is complete, leaves out what is damaged, and remembers how far it went."""
+    """Reads a track until the clip is complete, and remembers what was damaged and how far it went."""
 
     def __init__(self, clip: Clip, until: float) -> None:
         self._clip, self._until = clip, until
@@ -108,10 +110,9 @@ class _Watch:
     def over(self, found: Iterable[Piece]) -> Iterator[Piece]:
         for piece in takewhile(self._goes_on, found):
             self.reached = max(self.reached, piece.time + piece.duration)
-            if piece.frame is not None:
-                yield piece
-            elif self._clip.start <= piece.time < self._clip.end:
+            if piece.frame is None and self._clip.start <= piece.time < self._clip.end:
                 self.damaged.append(piece.time)
+            yield piece
 
     def _goes_on(self, piece: Piece) -> bool:
         if piece.time >= self._until:
