@@ -40,6 +40,7 @@ _LIST = (
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
     Stage("film", "shards.extract.film", "films clips whose events are known, and writes their tables"),
     Stage("pack", "shards.pack", "features (.npy folders, TFRecords, tars) → WebDataset shards"),
+    Stage("extract", "shards.extract.extract", "video files → WebDataset shards of features", subject="videos"),
     Stage("verify", "shards.verify", "checks shards against their manifest, and tells what their values look like"),
     Stage("graph", "graph.build", "shards → similarity forests, components, a report", distributed=True, resumes=True),
     Stage("inspect", "graph.inspect", "what ties a snippet to its component: neighbours, hubs, chains, GraphML"),
