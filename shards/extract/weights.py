@@ -6,6 +6,7 @@ Nothing is downloaded: a file that is not there is named, with the place where i
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,7 +137,7 @@ def drawn(network: str, name: str, shape: tuple[int, ...], closing: str = "") ->
         return torch.full(shape, calm if name.endswith("weight") else 0.0)
     seed = int(hashlib.sha256(f"{network} {name}".encode()).hexdigest()[:16], 16)
     uniform = np.random.Generator(np.random.PCG64(seed)).random(shape, np.float32)
-    bound = np.float32((6 * shape[0] / np.prod(shape)) ** 0.5)
+    bound = np.float32(np.sqrt(6 * shape[0] / np.prod(shape)))
     return torch.from_numpy((2 * uniform - 1) * bound)
 
 
@@ -165,11 +166,9 @@ def _find(published: Published, settings: WeightSettings) -> Path | None:
 
 def _load(path: Path) -> Mapping[str, Tensor]:
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        with warnings.catch_warnings(action="ignore"):
+            safe = path.suffix == ".safetensors"
+            state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise Refusal(

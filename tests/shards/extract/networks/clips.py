@@ -10,14 +10,19 @@ from shards.extract.clips import Clip
 from shards.extract.decoding import FRAMES_PER_SECOND, Decoded, Picture, Wanted
 
 
-def noise(wanted: Wanted, seconds: int = 1, seed: int = 0, absent: Sequence[tuple[int, int]] = ()) -> Decoded:
-    """A clip of noise; `absent` are (modality, second) where nothing is, which a network must not look at."""
+def noise(
+    wanted: Wanted, seconds: int = 1, seed: int = 0, absent: Sequence[tuple[int, int]] = (), size: int | None = None
+) -> Decoded:
+    """A clip of noise; `absent` are (modality, second) where nothing is, which a network must not look at.
+
+    Frames of another `size` than is wanted cost less, and go through a convolutional network as well.
+    """
     dice, present = np.random.default_rng(seed), np.ones((2, seconds), bool)
     for modality, second in absent:
         present[modality, second] = False
     return Decoded(
         Clip(f"noise_0_{seconds}", 0.0, float(seconds)),
-        {each: blobs(dice, seconds * FRAMES_PER_SECOND, each.size) for each in wanted.pictures},
+        {each: blobs(dice, seconds * FRAMES_PER_SECOND, size or each.size) for each in wanted.pictures},
         {rate: dice.normal(0, 0.1, seconds * rate).astype(np.float32) for rate in wanted.rates},
         present,
     )

@@ -98,6 +98,16 @@ def test_a_checkpoint_that_is_not_here_is_named_with_the_places_where_it_goes(
         assert place in str(refusal.value)
 
 
+def test_weights_in_pytorchs_own_format_say_the_same(saved: Path, tmp_path: Path) -> None:
+    shutil.copy(saved / "config.json", tmp_path)
+    torch.save(load_file(saved / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    frames = seen(blobs(np.random.default_rng(0), 8, SIZE), Picture(SIZE))
+    same, other = (
+        clip.load(WeightSettings(clip=str(folder)), 1.0, CPU, rows=8)[0].rows(frames) for folder in (saved, tmp_path)
+    )
+    assert np.array_equal(same, other)
+
+
 def test_a_folder_without_weights_is_refused(saved: Path, tmp_path: Path) -> None:
     shutil.copy(saved / "config.json", tmp_path)
     with pytest.raises(Refusal, match=r"must hold config\.json and weights"):

@@ -96,7 +96,7 @@ def test_the_number_of_rows_a_pass_does_not_change_what_llps_networks_say(
     llp_networks: dict[str, FeatureNetwork], nothing_learned: WeightSettings
 ) -> None:
     few = load(RecipeSettings(weights=nothing_learned), CPU, rows=3)
-    clip = noise(wanted(few))
+    clip = noise(wanted(few), seconds=2, size=64)
     for network in few:
         at_once = llp_networks[network.feature.name].rows(clip)
         np.testing.assert_allclose(network.rows(clip), at_once, rtol=1e-3, atol=1e-4 * at_once.std())
@@ -105,7 +105,7 @@ def test_the_number_of_rows_a_pass_does_not_change_what_llps_networks_say(
 def test_a_clip_says_the_same_after_any_other_clip(llp_networks: dict[str, FeatureNetwork]) -> None:
     for name in ("vggish", "r2plus1d_18"):
         network = llp_networks[name]
-        clip, other = (noise(wanted([network]), seed=seed) for seed in (0, 1))
+        clip, other = (noise(wanted([network]), seed=seed, size=64) for seed in (0, 1))
         first = network.rows(clip)
         assert not np.array_equal(network.rows(other), first)
         assert np.array_equal(network.rows(clip), first)

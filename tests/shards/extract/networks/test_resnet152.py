@@ -1,10 +1,15 @@
 """ResNet-152: the published names and shapes, and what random weights make of pictures."""
 
+import re
+
 import numpy as np
+import pytest
 import torch
+from transformers import ResNetConfig, ResNetModel
 
 from shards.extract.networks import FeatureNetwork
-from shards.extract.networks.resnet152 import PICTURE, ResNet152
+from shards.extract.networks.resnet152 import MEAN, PICTURE, PUBLISHED, ResNet152
+from shards.extract.weights import WeightSettings, read
 from tests.shards.extract.networks.clips import blobs, norm, seen, shapes_of, size_of
 
 
@@ -41,9 +46,48 @@ def test_only_the_three_by_three_convolutions_of_a_later_stages_first_block_and_
     assert striding == {"conv1"} | {f"layer{n}.0.{c}" for n in (2, 3, 4) for c in ("conv2", "downsample.0")}
 
 
+def in_transformers(name: str) -> str:
+    """What transformers, whose ResNet was written by others, calls one of torchvision's parameters."""
+    name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
+    name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
+    if stage := re.match(r"layer(\d)\.(\d+)\.", name):
+        inner = name.removeprefix(stage[0])
+        inner = re.sub(r"^conv(\d)", lambda found: f"layer.{int(found[1]) - 1}.convolution", inner)
+        inner = re.sub(r"^bn(\d)", lambda found: f"layer.{int(found[1]) - 1}.normalization", inner)
+        inner = inner.replace("downsample.0", "shortcut.convolution").replace("downsample.1", "shortcut.normalization")
+        name = f"encoder.stages.{int(stage[1]) - 1}.layers.{stage[2]}.{inner}"
+    return name
+
+
+def test_it_computes_what_another_implementation_does(nothing_learned: WeightSettings) -> None:
+    network = read(PUBLISHED, nothing_learned, ResNet152).eval()
+    dice = torch.Generator().manual_seed(0)
+    for name, tensor in network.state_dict().items():
+        if tensor.dim() == 1 and "bn" in name:
+            tensor.copy_(tensor * 0.8 + 0.2 * torch.rand(tensor.shape, generator=dice))
+    with torch.device("meta"):
+        other = ResNetModel(ResNetConfig(depths=[3, 8, 36, 3], layer_type="bottleneck", downsample_in_bottleneck=False))
+    state = {in_transformers(name): each for name, each in network.state_dict().items() if not name.startswith("fc.")}
+    other.load_state_dict(state, assign=True)
+    pictures = torch.randn(2, 3, 64, 64, generator=dice)
+    with torch.inference_mode():
+        expected = other.eval()(pictures).pooler_output.flatten(1)
+        torch.testing.assert_close(network(pictures), expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+def test_pictures_are_scaled_by_imagenets_colours(llp_networks: dict[str, FeatureNetwork]) -> None:
+    """A picture of the mean colour is as near to 0 for the network as whole numbers come."""
+    network = llp_networks["resnet152"]
+    frames = np.broadcast_to(np.round(np.array(MEAN) * 255).astype(np.uint8), (8, 64, 64, 3))
+    grey = np.full((8, 64, 64, 3), 128, np.uint8)
+    mean, other = (np.abs(network.rows(seen(each, PICTURE))).max() for each in (frames, grey))
+    assert mean < 0.2 * other
+    assert pytest.approx((0.485, 0.456, 0.406)) == MEAN
+
+
 def test_different_pictures_give_different_rows_of_sane_size(llp_networks: dict[str, FeatureNetwork]) -> None:
     network = llp_networks["resnet152"]
-    frames = blobs(np.random.default_rng(0), 2, PICTURE.size)
+    frames = blobs(np.random.default_rng(0), 2, 64)
     rows = np.concatenate([network.rows(seen(frame[None].repeat(8, axis=0), PICTURE)) for frame in frames])
     assert rows.shape == (2, 2048)
     assert 0.05 < rows.std() < 50
