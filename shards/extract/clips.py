@@ -162,7 +162,7 @@ def _segment(place: str, fields: Sequence[str]) -> Clip:
     if not 3 <= len(fields) <= len(COLUMNS):
         raise Refusal(f"A segment has the columns {', '.join(COLUMNS)}, but {place} has {len(fields)}: correct it.")
     name, *times = fields[:3]
-    check_key(name, place)
+    check_key(name, place.rstrip(","))
     start, end = (_time(place, text) for text in times)
     if not end - start >= SHORTEST:
         raise Refusal(f"A segment must end after its start, but {place} goes from {start} to {end}: correct it.")

@@ -1,6 +1,5 @@
 """What a video file holds, by its headers, and the one place where such a file is opened: safely, as a file alone."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +101,16 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Any:
     """
     options = {"protocol_whitelist": "file", "format_whitelist": _formats(), "max_pixels": str(max_pixels)}
     try:
-        if not path.stat().st_size:
-            raise BadClip(f"A video must hold something, but '{path}' is empty: leave it out or fetch it again.")
+        with path.open("rb") as file:
+            head = file.read(1000)
+    except OSError as error:
+        raise BadClip(f"'{path}' must be readable, but is not ({error.strerror}): see to it.") from None
+    if not head:
+        raise BadClip(f"A video must hold something, but '{path}' is empty: leave it out or fetch it again.")
+    try:
         return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno and not isinstance(error, ValueError):
-            raise BadClip(f"'{path}' must be readable, but is not ({os.strerror(error.errno)}): see to it.") from None
-        raise _not_a_video(path, error) from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _not_a_video(path, head, error) from None
 
 
 def length_by_reading(container: Any, streams: Sequence[Any], origin: float) -> float:
@@ -132,9 +134,7 @@ def _formats() -> str:
     return ",".join(sorted(set(av.formats_available) - POINTING - TEXT))
 
 
-def _not_a_video(path: Path, error: Exception) -> BadClip:
-    with path.open("rb") as file:
-        head = file.read(1000)
+def _not_a_video(path: Path, head: bytes, error: Exception) -> BadClip:
     if head.startswith(_LISTS) or b"<MPD" in head or getattr(error, "errno", None) == 22:
         return BadClip(
             f"A video must hold its pictures and its sound itself, but '{path}' is text, or a list of other files or "
@@ -206,14 +206,17 @@ def _visual(stream: Any, origin: float) -> VisualTrack:
 
 
 def _length(container: Any, chosen: Sequence[Any], origin: float) -> float:
-    """By the tracks' own headers where all of them say, else by the file's, else by reading it through."""
+    """By the tracks' own headers where all of them say, else by the file's, else by reading it through.
+
+    A file's length is counted from its start by some formats and from 0 by others: it helps where the two are the same.
+    """
     if set(container.format.name.split(",")).isdisjoint(UNSURE):
         ends = [_span(stream, origin)[2] for stream in chosen]
         told = [end for end in ends if end is not None]
         if len(told) == len(ends):
             return max(told)
-        if container.duration:
-            return ((container.start_time or 0) + container.duration) / av.time_base - origin
+        if container.duration and abs(origin) < PRIMING:
+            return container.duration / av.time_base
     return length_by_reading(container, chosen, origin)
 
 

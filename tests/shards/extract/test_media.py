@@ -1,0 +1,249 @@
+"""A file's headers say what can be cut out of it, and one sentence says why a file is of no use."""
+
+import pickle
+import socket
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.extract.decoding import BadClip
+from shards.extract.encode import Codecs, write_video
+from shards.extract.media import examine
+from tests.shards.extract.material import HEIGHT, WIDTH, changed, copy, counting, flash, tone, usual, write_tracks
+
+CONTAINERS = {
+    "mp4": Codecs(),
+    "mkv": Codecs(),
+    "mov": Codecs(),
+    "ts": Codecs(),
+    "webm": Codecs("libvpx-vp9", "libopus", ()),
+    "avi": Codecs("mpeg4", "libmp3lame", ()),
+    "flv": Codecs("flv1", "aac", ()),
+    "mpg": Codecs("mpeg2video", "mp2", ()),
+}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return usual(tmp_path_factory.mktemp("usual") / "clip.mp4")
+
+
+def refusal(path: Path, **settings: int) -> str:
+    with pytest.raises(BadClip) as caught:
+        examine(path, **settings)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).endswith((".", "it."))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_every_container_says_its_length_its_size_and_its_tracks(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    rate = 48000 if kind == "webm" else 44100
+    write_video(path, flash(3, 1, 2), 25, tone(3, rate=rate), rate, CONTAINERS[kind])
+    media = examine(path)
+    assert media.seconds == pytest.approx(3, abs=0.1)
+    assert media.visual
+    assert (media.visual.width, media.visual.height) == (WIDTH, HEIGHT)
+    assert media.listened in media.audio
+    assert media.listened
+    assert media.listened.rate == rate
+    assert media.notes == ()
+    assert pickle.loads(pickle.dumps(media)) == media
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs", "seen"),
+    [
+        ("x.h264", Codecs(), True),
+        ("x.m4v", Codecs("mpeg4", "", ()), True),
+        ("x.mp3", Codecs("", "libmp3lame", ()), False),
+        ("x.aac", Codecs("", "aac", ()), False),
+        ("x.wav", Codecs("", "pcm_u8", ()), False),
+        ("x.flac", Codecs("", "flac", ()), False),
+    ],
+)
+def test_the_length_of_a_file_without_an_index_is_found(tmp_path: Path, name: str, codecs: Codecs, seen: bool) -> None:
+    path = tmp_path / name
+    write_video(path, counting(75) if seen else None, 25, None if seen else tone(3), codecs=codecs)
+    media = examine(path)
+    assert media.seconds == pytest.approx(3, abs=0.05)
+    assert (media.visual is not None, media.listened is not None) == (seen, not seen)
+    assert "nothing is heard" in media.notes[0] if seen else "nothing is seen" in media.notes[0]
+
+
+def test_a_webm_file_that_was_recorded_live_has_the_length_of_its_packets(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.webm", flash(3, 1, 2), 25, tone(3), codecs=CONTAINERS["webm"])
+    live = copy(tmp_path / "x.webm", tmp_path / "live.webm", live="1")
+    with av.open(str(live)) as container:
+        assert container.duration is None
+    assert examine(live).seconds == pytest.approx(3, abs=0.05)
+
+
+def test_time_begins_with_the_first_track_and_ends_with_the_last(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "x.mkv", [(tone(4)[None], 2.0, "mono")], picture_from=3.5)
+    media = examine(tmp_path / "x.mkv")
+    assert media.origin == pytest.approx(2, abs=0.03)
+    assert media.seconds == pytest.approx(5.5, abs=0.1)
+    assert media.visual
+    assert media.visual.start == pytest.approx(1.5, abs=0.03)
+
+
+def test_a_cover_is_no_picture_track(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "cover.png")
+    write_video(tmp_path / "plain.mp3", None, 25, tone(2), codecs=Codecs("", "libmp3lame", ()))
+    with (
+        av.open(str(tmp_path / "plain.mp3")) as sound,
+        av.open(str(tmp_path / "cover.png")) as cover,
+        av.open(str(tmp_path / "x.mp3"), "w") as new,
+    ):
+        heard, shown = (new.add_stream_from_template(each.streams[0]) for each in (sound, cover))
+        shown.disposition = av.stream.Disposition.attached_pic
+        for source, stream in ((cover, shown), (sound, heard)):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = stream
+                    new.mux(packet)
+    media = examine(tmp_path / "x.mp3")
+    assert media.visual is None
+    assert media.listened
+    assert "cover" in media.notes[0]
+
+
+def test_the_main_track_of_sound_is_taken_or_the_one_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.mkv"
+    write_tracks(path, [(tone(2)[None], 0, "mono"), (np.tile(tone(2), (2, 1)), 0, "stereo")], picture_from=0)
+    assert [track.channels for track in examine(path).audio] == [1, 2]
+    for number in (0, 1):
+        listened = examine(path, audio_track=number).listened
+        assert listened
+        assert listened.channels == number + 1
+    assert "has 2, counted from 0" in refusal(path, audio_track=2)
+
+
+def test_a_track_of_sound_that_is_asked_for_may_be_absent_with_all_others(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.mp4", counting(50), 25, None)
+    assert examine(tmp_path / "x.mp4", audio_track=1).listened is None
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "is empty"),
+        (b"This is a text about a video.\n" * 100, "FFmpeg finds none in it (Invalid data"),
+        (bytes(10_000), "FFmpeg finds none in it"),
+        (np.random.default_rng(0).bytes(10_000), "FFmpeg finds none in it"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.ts\n#EXT-X-ENDLIST\n", "list of other files"),
+        (b"ffconcat version 1.0\nfile clip.mp4\n", "list of other files"),
+        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n", "list of other"),
+        (
+            b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" '
+            b'profiles="urn:mpeg:dash:profile:isoff-main:2011"></MPD>',
+            "list of other files",
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "txt", "m3u8"])
+def test_what_is_no_video_by_itself_is_refused_by_one_sentence(
+    tmp_path: Path, content: bytes, found: str, suffix: str, clip: Path
+) -> None:
+    copy(clip, tmp_path / "clip.ts")
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(content)
+    sentence = refusal(path)
+    assert found in sentence or (suffix == "txt" and "is text" in sentence)
+
+
+def test_subtitles_alone_are_no_video(tmp_path: Path) -> None:
+    (tmp_path / "x.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nHello\n")
+    assert "no track of either" in refusal(tmp_path / "x.srt")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.gif", "x.webp", "x.bmp"])
+@pytest.mark.parametrize("called", ["", ".mp4"])
+def test_a_still_picture_is_no_video(tmp_path: Path, name: str, called: str) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / name)
+    assert "is a still picture" in refusal((tmp_path / name).rename(tmp_path / f"{name}{called}"))
+
+
+def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (40, 30), (10 * number, 0, 0)) for number in range(20)]
+    for name in ("x.gif", "x.png"):
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=100)
+        assert examine(tmp_path / name).seconds == pytest.approx(2, abs=0.01)
+
+
+def test_a_video_without_a_length_is_refused(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+    assert "must have a length" in refusal(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("code", [b"zzz1", b"evc1"])
+def test_a_codec_that_ffmpeg_lacks_is_refused(tmp_path: Path, clip: Path, code: bytes) -> None:
+    def rename(content: bytes) -> bytes:
+        place = content.rindex(b"avc1")
+        return content[:place] + code + content[place + 4 :]
+
+    sentence = refusal(changed(clip, tmp_path / "x.mp4", rename))
+    assert "the pictures" in sentence
+    assert av.ffmpeg_version_info in sentence
+
+
+def test_a_picture_larger_than_the_limit_is_refused_by_its_header(tmp_path: Path, clip: Path) -> None:
+    assert f"have {WIDTH} × {HEIGHT}" in refusal(clip, max_pixels=WIDTH * HEIGHT - 1)
+    assert examine(clip, max_pixels=WIDTH * HEIGHT).visual
+
+
+def test_a_file_that_declares_a_huge_picture_is_refused_in_little_memory(tmp_path: Path) -> None:
+    width, height = 60_000, 60_000
+    head = b"YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420\nFRAME\n" % (width, height)
+    (tmp_path / "x.y4m").write_bytes(head + bytes(1000))
+    assert "x.y4m" in refusal(tmp_path / "x.y4m")
+
+
+def test_a_file_cut_off_before_its_index_is_refused(tmp_path: Path, clip: Path) -> None:
+    cut_off = changed(clip, tmp_path / "x.mp4", lambda content: content[: len(content) // 2])
+    assert "cut off before its index" in refusal(cut_off)
+
+
+def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "none.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    assert "must be readable" in refusal(tmp_path / "folder.mp4")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-x.mp4", "concat:a|b.mp4", "日本語 ü %03d.mp4", "http:example.mp4", "a\nb.mp4", "'\"$(x).mp4", "x y?#.mp4"],
+)
+def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert examine(Path(name)).seconds == pytest.approx(4)
+
+
+def test_a_name_that_is_no_unicode_is_a_name(tmp_path: Path, clip: Path) -> None:
+    path = tmp_path / b"\xff\xfe.mp4".decode("utf-8", "surrogateescape")
+    path.write_bytes(clip.read_bytes())
+    assert examine(path).seconds == pytest.approx(4)
+
+
+def test_nothing_is_fetched_from_the_network_nor_from_another_file(tmp_path: Path, clip: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        for place in (f"http://127.0.0.1:{server.getsockname()[1]}/x.ts", str(copy(clip, tmp_path / "other.ts"))):
+            for name in ("x.m3u8", "x.mp4"):
+                (tmp_path / name).write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{place}\n#EXT-X-ENDLIST\n")
+                assert "list of other files" in refusal(tmp_path / name)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_notes_say_what_is_missing(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.mp4", counting(25), 25, None)
+    assert examine(tmp_path / "x.mp4").notes == ("It has no sound: nothing is heard.",)
