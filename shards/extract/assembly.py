@@ -16,7 +16,7 @@ from shards.extract.decoding import Decoded
 from shards.extract.failures import Failure
 from shards.extract.networks import FeatureNetwork
 from shards.extract.plan import Plan
-from shards.extract.work import OnBad
+from shards.extract.settings import OnBad
 from shards.finished import Bad, Bench, Done
 from shards.schema import MODALITIES, PRESENT, SECONDS, Feature, Video
 from shards.write import ShardWriter

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from launch import tracking
 from launch.atomic import resumable_folder, run_of
@@ -28,12 +27,11 @@ from launch.tracking import Record, Thing, Tracking
 from shards.extract import failures, files, result
 from shards.extract.assembly import THERE
 from shards.extract.clips import Parts, cut, parts_of_tables, read_segments
-from shards.extract.failures import Failure
+from shards.extract.failures import Failure, counted
 from shards.extract.making import Making, examine
 from shards.extract.means import Means, means_of
 from shards.extract.plan import Plan, plan_of
-from shards.extract.recipes import RecipeSettings
-from shards.extract.work import OnBad
+from shards.extract.settings import ExtractSettings
 from shards.finished import VERSION, Done, sweep
 from shards.manifest import Manifest
 from shards.traced import label_tables, table_digests, written_set
@@ -41,43 +39,18 @@ from shards.traced import label_tables, table_digests, written_set
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Config(RecipeSettings):
+class Config(ExtractSettings):
     """Makes features of video files as a shard set, and lists what is no use."""
 
     videos: tuple[Path, ...] = Field(min_length=1, description="folders, which are searched deep, and video files")
-    pattern: str = Field("*", description="names of the files in folders that are taken, such as *.mp4")
     out: Path = Field(description="folder to write: a shard set, with the list of what was left out")
-    segments: Path | None = Field(
-        None, description="table in AudioSet's format (YTID, start, end, labels) of the parts to cut out of <YTID>.*"
-    )
-    tables: Path | None = Field(None, description="folder of LLP's tables: their videos are the parts to cut out")
-    trimmed: bool = Field(False, description="whether each file holds nothing but its part of the segments or tables")
-    decoder: Literal["pyav", "torchcodec"] = Field("pyav", description="library that decodes")
-    audio_track: int | None = Field(None, ge=0, description="audio track, counted from 0; none: the file's main one")
-    max_pixels: int = Field(1 << 26, ge=1, description="pixels that a picture may have; larger ones are refused")
-    images: int = Field(64, ge=1, description="pictures that go through a network at a time; more take more memory")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where networks run; auto: a GPU if there is one"
-    )
-    processes: int = Field(0, ge=0, description="processes that decode; 0: one a core, 1: none but this one")
-    videos_per_shard: int = Field(100, ge=1, description="clips a tar, and so what a kill costs at most")
-    on_bad: OnBad = Field("skip", description="a file or clip that is no use is left out and listed, or stops all")
     replace: bool = Field(False, description="whether the result may replace another one in out")
     tracking: Tracking = Tracking()
-
-    @model_validator(mode="after")
-    def _one_list(self) -> "Config":
-        if self.segments and self.tables:
-            raise ValueError("parts come from one list: give either --segments or --tables.")
-        if self.trimmed and not (self.segments or self.tables):
-            raise ValueError("trimmed files need a list that says which part each holds: give --segments or --tables.")
-        return self
 
 
 def main(config: Config) -> None:
     """Extracts all that is there, or goes on; raises Refusal where nothing can be."""
-    places = (config.decoder, config.device, config.images, config.max_pixels, config.audio_track)
-    extract(config, means_of(config, *places))
+    extract(config, means_of(config))
 
 
 def extract(config: Config, means: Means) -> None:
@@ -123,7 +96,8 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
     """Examines the files and plans their clips. Raises Refusal where there is none."""
     chosen = [file for file in found.files if parts is None or parts.wants(file.stem)]
     if parts and len(chosen) < len(found.files):
-        say(f"{len(found.files) - len(chosen)} files are not named in '{parts.place}': they are left aside.")
+        aside = counted(len(found.files) - len(chosen), "file")
+        say(f"Left aside, since '{parts.place}' does not name it or them: {aside}.")
     missing = parts.without_file([file.stem for file in found.files]) if parts else ()
     if missing:
         record.text(result.MISSING, result.missing_table(missing))
@@ -134,8 +108,8 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
     if not plan.clips:
         record.text(failures.NAME, failures.table(faults))
         first = f"the first fault: {faults[0]}" if faults else f"'{parts and parts.place}' names no file that is there."
-        raise Refusal(f"At least one clip must come of {len(found.files)} files, but none does; {first}")
-    say(f"Planned: {len(plan.clips):,} clips of {len(good):,} files.")
+        raise Refusal(f"At least one clip must come of {counted(len(found.files), 'file')}, but none does; {first}")
+    say(f"Planned: {counted(len(plan.clips), 'clip')} of {counted(len(good), 'file')}.")
     return Survey(plan, tuple(faults), missing)
 
 
@@ -187,14 +161,11 @@ def _manifest(
 
 def _report(config: Config, manifest: Manifest, survey: Survey, faults: Sequence[Failure]) -> None:
     size = sum(shard.bytes for shard in manifest.shards) / 2**20
-    say(
-        f"Wrote '{config.out}': {manifest.videos:,} videos, {size:,.1f} MiB, manifest "
-        f"{manifest.digest[:12]}."
-    )
+    say(f"Wrote '{config.out}': {counted(manifest.videos, 'video')}, {size:,.1f} MiB, manifest {manifest.digest[:12]}.")
     failures.tell(faults)
     if survey.missing:
         say(
-            f"No file is there for {len(survey.missing)} parts of the list, as '{survey.missing[0]}': they are in "
+            f"No file is there for {counted(len(survey.missing), 'part')} of the list, as '{survey.missing[0]}': see "
             f"{result.MISSING}."
         )
     if survey.plan.dropped >= 0.05:
@@ -207,8 +178,8 @@ def _say_finished(config: Config, means: Means) -> None:
     if faults and config.on_bad == "stop":
         raise Refusal(f"Everything must be of use, but '{config.out}' was made without {len(faults)}: {faults[0]}")
     say(
-        f"'{config.out}' holds this extraction already, {Manifest.read(config.out).videos} videos: nothing is left to "
-        "do. To extract once more, delete it."
+        f"'{config.out}' holds this extraction already, {counted(Manifest.read(config.out).videos, 'video')}: nothing "
+        "is left to do. To extract once more, delete it."
     )
     failures.tell(faults)
     _warn(means)

@@ -67,3 +67,8 @@ def printable(text: str) -> str:
     ('a\\\\nb', '日本 ü')
     """
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def counted(count: int, what: str) -> str:
+    """So many of them: "1 clip", "1,200 clips"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -14,13 +14,14 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from shards.extract.assembly import SET, Assembly, Encoded, encode
 from shards.extract.decoding import Decoded
-from shards.extract.failures import Failure, printable
+from shards.extract.failures import Failure, counted, printable
 from shards.extract.files import VideoFile
 from shards.extract.means import Means
 from shards.extract.networks import FeatureNetwork
 from shards.extract.plan import Examined, Plan, Task
 from shards.extract.recipes import wanted
-from shards.extract.work import Decoding, Examining, OnBad
+from shards.extract.settings import OnBad
+from shards.extract.work import Decoding, Examining
 from shards.finished import Done, going_on
 
 T = TypeVar("T")
@@ -99,24 +100,20 @@ class Making:
     def _made(self, numbers: Sequence[int]) -> Iterator[Done]:
         networks = self._means.load()
         decoding = Decoding(self._means.decoder, wanted(networks, self._audio_track), self._on_bad)
-        tasks, clips = (sum(counts) for counts in zip(*self._counts(numbers), strict=True))
-        count = min(self._processes, tasks)
-        say(f"Decoding {clips} clips by {count} process{'es' if count > 1 else ''}.")
+        clips = sum(len(self.plan.of_shard(number)) for number in numbers)
+        count = min(self._processes, clips)
+        say(f"Decoding {counted(clips, 'clip')} by {count} process{'es' if count > 1 else ''}.")
         handed = self._in_hand.noted(self.plan.tasks(numbers), lambda task: (task, task.name))
         with self._in_hand.named(), share_out(decoding, handed, count) as results:
             yield from filter(None, track(self._taken(results, networks), "extract", clips, "clips"))
 
-    def _counts(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-        return ((1, len(task.clips)) for task in self.plan.tasks(numbers))
-
     def _taken(
-        self, results: Iterable[tuple[Task, Sequence[Decoded | Failure]]], networks: Sequence[FeatureNetwork]
+        self, results: Iterable[tuple[Task, Decoded | Failure]], networks: Sequence[FeatureNetwork]
     ) -> Iterator[Done | None]:
         """For each clip, the shard that it completed, if it did."""
-        for task, outcomes in results:
+        for task, outcome in results:
             self._in_hand.names.pop(task)
-            for place, outcome in enumerate(outcomes, start=task.first):
-                yield self.assembly.take(task.shard, place, _encoded(outcome, networks))
+            yield self.assembly.take(task.shard, task.place, _encoded(outcome, networks))
 
 
 def _encoded(outcome: Decoded | Failure, networks: Sequence[FeatureNetwork]) -> Encoded | Failure:

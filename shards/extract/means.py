@@ -13,7 +13,8 @@ from launch.refusal import Refusal
 from shards.extract.decoding import Decoder
 from shards.extract.networks import FeatureNetwork
 from shards.extract.plan import Media
-from shards.extract.recipes import RecipeSettings, describe, load, warning
+from shards.extract.recipes import describe, load, warning
+from shards.extract.settings import ExtractSettings
 from shards.schema import Feature
 
 
@@ -33,43 +34,41 @@ class Means:
     """What else the bytes depend on, by name: the decoder with its versions, the device, limits."""
 
 
-def means_of(
-    recipe: RecipeSettings,
-    decoder: Literal["pyav", "torchcodec"],
-    device: Literal["auto", "cpu", "cuda"],
-    images: int,
-    max_pixels: int,
-    audio_track: int | None,
-) -> Means:
+def means_of(settings: ExtractSettings) -> Means:
     """The real ones. Raises Refusal for weights, a device or a library that is not there."""
-    chosen = _device(device)
+    chosen = _device(settings.device)
     try:
-        import av
-
         from shards.extract.decoding.opening import open_decoder
         from shards.extract.media import examine
     except ModuleNotFoundError as error:
         raise Refusal(
             f"Videos must be read by a library, but {error.name} is not installed: pip install 'soundsight[video]'."
         ) from None
-    features = tuple(describe(recipe))
-    reader = open_decoder(decoder, max_pixels)
-    versions = {"pyav": f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}"}
+    features = tuple(describe(settings))
+    reader = open_decoder(settings.decoder, settings.max_pixels)
     told = {
-        "decoder": f"{decoder} {versions.get(decoder) or sys.modules[decoder].__version__}",
+        "decoder": _versions(settings.decoder),
         "device": torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type,
-        "images": str(images),
-        "max_pixels": str(max_pixels),
-        "audio_track": "main" if audio_track is None else str(audio_track),
+        "images": str(settings.images),
+        "max_pixels": str(settings.max_pixels),
+        "audio_track": "main" if settings.audio_track is None else str(settings.audio_track),
     }
     return Means(
         features,
-        partial(load, recipe, chosen, images),
-        partial(examine, max_pixels=max_pixels, audio_track=audio_track),
+        partial(load, settings, chosen, settings.images),
+        partial(examine, max_pixels=settings.max_pixels, audio_track=settings.audio_track),
         reader,
         warning(features),
         told,
     )
+
+
+def _versions(decoder: str) -> str:
+    """The decoder, and what else takes part: PyAV with its FFmpeg reads headers and sound for all."""
+    import av
+
+    others = "" if decoder == "pyav" else f"{decoder} {sys.modules[decoder].__version__}, "
+    return f"{others}pyav {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:

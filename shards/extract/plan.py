@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +12,6 @@ from shards.extract.clips import Clip, Cut
 from shards.extract.failures import Failure, printable
 from shards.extract.files import VideoFile
 from shards.schema import check_key
-
-A_TASK = 4
-"""Clips of a file that are decoded at one go: some 70 MB of pictures and sound on their way to the networks."""
 
 
 class Media(Protocol):
@@ -56,14 +52,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Task:
-    """Clips of one file, in order of time, that go into one shard: from its video `first` on."""
+    """A clip to decode; some 17 MB of pictures and sound come of it."""
 
     shard: int
-    first: int
+    place: int
+    """Which of the shard's clips it is."""
     name: str
     """The file's."""
     path: Path
-    clips: tuple[Clip, ...]
+    clip: Clip
 
 
 @dataclass(frozen=True)
@@ -93,15 +90,10 @@ class Plan:
         return sha256_json([[each.of.file.name, each.of.file.stamp, *_told(each.clip)] for each in chosen])
 
     def tasks(self, shards: Sequence[int]) -> Iterator[Task]:
-        """What is to be decoded for these shards, in order; the same for any number of decoders, which seek so."""
+        """What is to be decoded for these shards, in order."""
         for number in shards:
-            places = groupby(enumerate(self.of_shard(number)), key=lambda each: each[1].of.file.path)
-            for path, group in places:
-                some = list(group)
-                for start in range(0, len(some), A_TASK):
-                    chosen = some[start : start + A_TASK]
-                    first, name = chosen[0][0], chosen[0][1].of.file.name
-                    yield Task(number, first, name, path, tuple(each.clip for _, each in chosen))
+            for place, each in enumerate(self.of_shard(number)):
+                yield Task(number, place, each.of.file.name, each.of.file.path, each.clip)
 
 
 def plan_of(files: Sequence[Examined], cutting: Cutting, videos_per_shard: int) -> Plan:

@@ -1,19 +1,15 @@
 """What the processes of a crew do: they examine files, and decode clips. One that is no use is a failure, no end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from launch.refusal import Refusal
 from shards.extract.decoding import BadClip, Decoded, Decoder, Wanted
 from shards.extract.failures import Failure, printable
 from shards.extract.files import VideoFile
 from shards.extract.plan import Examined, Media, Task
-
-OnBad = Literal["skip", "stop"]
-"""What a file or clip that is no use does: it is left out and listed, or it stops the extraction."""
+from shards.extract.settings import OnBad
 
 
 @dataclass(frozen=True)
@@ -35,31 +31,21 @@ class Examining:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Decodes a few clips of a file."""
+    """Decodes a clip."""
 
     decoder: Decoder
     wanted: Wanted
     on_bad: OnBad
 
-    def __call__(self, task: Task) -> tuple[Task, tuple[Decoded | Failure, ...]]:
-        """The clips in order. Raises Refusal for a bad one where it shall stop the extraction."""
-        outcomes = zip(task.clips, self._outcomes(task), strict=True)
-        return task, tuple(
-            _left_out(task.name, task.path, found, clip.start, self.on_bad) if isinstance(found, Exception) else found
-            for clip, found in outcomes
-        )
-
-    def _outcomes(self, task: Task) -> Iterator[Decoded | Exception]:
-        """One a clip, whatever the decoder does."""
-        left = len(task.clips)
+    def __call__(self, task: Task) -> tuple[Task, Decoded | Failure]:
+        """What comes of the task. Raises Refusal for a bad clip where it shall stop the extraction."""
         try:
-            for found in islice(self.decoder.decode(task.path, task.clips, self.wanted), left):
-                left -= 1
-                yield found
-            error: Exception = BadClip("A decoder must tell of every clip, but this one ended before.")
-        except Exception as fault:
-            error = fault
-        yield from [error] * left
+            (found,) = self.decoder.decode(task.path, (task.clip,), self.wanted)
+            if isinstance(found, BadClip):
+                raise found
+        except Exception as error:
+            return task, _left_out(task.name, task.path, error, task.clip.start, self.on_bad)
+        return task, found
 
 
 def _left_out(name: str, path: Path, error: Exception, start: float | None, on_bad: OnBad) -> Failure:
