@@ -9,6 +9,9 @@ from PIL import Image
 from shards.extract.decoding import Picture
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+STRIP = 8
+"""Of a picture so many times longer than wide the middle alone is resized, for the whole would become very large; that
+differs by rounding."""
 MATRIX = "DISPLAYMATRIX"
 _TURNS: dict[tuple[tuple[int, ...], ...], Image.Transpose | None] = {
     ((1, 0), (0, 1)): None,
@@ -52,24 +55,16 @@ def upright(frame: Any) -> Image.Image:
 
 
 def resized(image: Image.Image, wanted: Picture) -> UInt8[np.ndarray, "height width 3"]:
-    """Resized whole, or resized by its shorter side and cut to the middle.
-
-    The middle is not cut out of a resized picture but resized alone, which gives the same pixels: a strip of a picture
-    would else become very large.
-    """
-    size, box = (wanted.size, wanted.size), None
-    if wanted.shorter is not None:
-        box = _middle(image.size, wanted.shorter, wanted.size)
-    return np.asarray(image.resize(size, FILTERS[wanted.resample], box=box))
-
-
-def _middle(size: tuple[int, int], shorter: int, cut: int) -> tuple[float, float, float, float]:
-    """What of a picture of that size is cut out of it once its shorter side is `shorter`: left, top, right, bottom."""
-    least = min(size)
-    edges = []
-    for side in size:
-        becomes = shorter if side == least else int(shorter * side / least)
-        first = round((becomes - cut) / 2)
-        edges.append((first * side / becomes, (first + cut) * side / becomes))
-    (left, right), (top, bottom) = edges
-    return left, top, right, bottom
+    """Resized whole, or resized by its shorter side and cut to the middle."""
+    resample = FILTERS[wanted.resample]
+    if wanted.shorter is None:
+        return np.asarray(image.resize((wanted.size, wanted.size), resample))
+    least, longest = min(image.size), int(wanted.shorter * max(image.size) / min(image.size))
+    wide, high = (wanted.shorter if side == least else longest for side in image.size)
+    left, top = round((wide - wanted.size) / 2), round((high - wanted.size) / 2)
+    middle = (left, top, left + wanted.size, top + wanted.size)
+    if longest > STRIP * wanted.shorter:
+        scales = image.width / wide, image.height / high
+        box = tuple(edge * scale for edge, scale in zip(middle, (*scales, *scales), strict=True))
+        return np.asarray(image.resize((wanted.size, wanted.size), resample, box=box))
+    return np.asarray(image.resize((wide, high), resample).crop(middle))

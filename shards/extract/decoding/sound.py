@@ -1,5 +1,6 @@
 """Sound at the times it was recorded for: mono, gaps silent, at any rate that a network wants."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -17,24 +18,35 @@ TOLERANCE = (0.001, 0.005)
 class Mixer:
     """Makes mono float samples of one rate out of FFmpeg's frames, as FFmpeg mixes any layout, never above full level.
 
-    Frames may change their rate or layout in the middle. Channels that no loudspeaker is named for are averaged.
+    Frames may change their rate or layout in the middle. Channels that FFmpeg cannot mix are averaged.
     """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._form: tuple[Any, ...] = ()
+        self._averaged = False
         self._resampler: Any = None
 
     def mono(self, frame: Any) -> Float[np.ndarray, " sample"]:
+        """The frame's samples; those of another rate than this mixer's, and what is no number, are made fit."""
+        frame.pts = None
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if form != self._form:
-            self._form = form
-            self._resampler = av.AudioResampler(
-                "fltp", "mono", self._rate, options={"rematrix_maxval": "1.0", "internal_sample_fmt": "fltp"}
-            )
-        frame.pts = None
-        parts = [each.to_ndarray()[0] for each in self._resampler.resample(frame)]
-        return np.nan_to_num(np.concatenate(parts) if parts else np.zeros(0, np.float32), posinf=0, neginf=0)
+            self._form, self._averaged = form, False
+            self._resampler = av.AudioResampler("fltp", "mono", self._rate, options={"rematrix_maxval": "1.0"})
+        if not self._averaged:
+            try:
+                return _joined(self._resampler.resample(frame))
+            except av.error.FFmpegError:  # this FFmpeg knows no way to mix them
+                self._averaged = True
+                self._resampler = av.AudioResampler("flt", frame.layout.name, self._rate)
+        channels = _joined(self._resampler.resample(frame)).reshape(-1, frame.layout.nb_channels)
+        return channels.mean(axis=1, dtype=np.float32)
+
+
+def _joined(frames: Sequence[Any]) -> Float[np.ndarray, " sample"]:
+    parts = [frame.to_ndarray()[0] for frame in frames]
+    return np.nan_to_num(np.concatenate(parts) if parts else np.zeros(0, np.float32), posinf=0, neginf=0)
 
 
 @dataclass
