@@ -77,7 +77,7 @@ def extract(config: Config, means: Means) -> None:
             result.write(unfinished.result, survey.plan, told, given, faults, survey.missing)
             manifest.write(unfinished.result)
         record.makes(written_set(manifest, config.out))
-        record.metrics(0, {"videos": manifest.videos, **manifest.source["left_out"]})
+        record.metrics(0, {"videos": manifest.videos, **_counts(manifest)})
     _report(config, manifest, survey, faults)
     _warn(means)
 
@@ -157,6 +157,10 @@ def _manifest(
     left_out = {"faults": len(faults), "clips": sum(len(each.bad) for each in done), "missing": len(survey.missing)}
     source = {"stage": "extract", "recipe": config.recipe, **means.told, "left_out": left_out}
     return Manifest({each.name: each for each in (*means.features, THERE)}, shards, source)
+
+
+def _counts(manifest: Manifest) -> dict[str, int]:
+    return {f"left_out.{name}": count for name, count in manifest.source["left_out"].items()}
 
 
 def _report(config: Config, manifest: Manifest, survey: Survey, faults: Sequence[Failure]) -> None:

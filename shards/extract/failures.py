@@ -4,9 +4,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from launch.progress import say
 
+OnBad = Literal["skip", "stop"]
+"""What a file or clip that is no use does: it is left out and listed, or it stops the extraction."""
 NAME = "failures.csv"
 """The file, in the result and in the run, that lists all."""
 COLUMNS = ("file", "second", "reason")

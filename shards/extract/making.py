@@ -14,13 +14,12 @@ from launch.progress import say, track
 from launch.refusal import Refusal
 from shards.extract.assembly import SET, Assembly, Encoded, encode
 from shards.extract.decoding import Decoded
-from shards.extract.failures import Failure, counted, printable
+from shards.extract.failures import Failure, OnBad, counted, printable
 from shards.extract.files import VideoFile
 from shards.extract.means import Means
 from shards.extract.networks import FeatureNetwork
 from shards.extract.plan import Examined, Plan, Task
 from shards.extract.recipes import wanted
-from shards.extract.settings import OnBad
 from shards.extract.work import Decoding, Examining
 from shards.finished import Done, going_on
 

@@ -5,10 +5,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from shards.extract.failures import OnBad
 from shards.extract.recipes import RecipeSettings
-
-OnBad = Literal["skip", "stop"]
-"""What a file or clip that is no use does: it is left out and listed, or it stops the extraction."""
 
 
 class ExtractSettings(RecipeSettings):

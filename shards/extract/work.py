@@ -6,10 +6,9 @@ from pathlib import Path
 
 from launch.refusal import Refusal
 from shards.extract.decoding import BadClip, Decoded, Decoder, Wanted
-from shards.extract.failures import Failure, printable
+from shards.extract.failures import Failure, OnBad, printable
 from shards.extract.files import VideoFile
 from shards.extract.plan import Examined, Media, Task
-from shards.extract.settings import OnBad
 
 
 @dataclass(frozen=True)
