@@ -1,21 +1,21 @@
 """Recipes: which networks make the features of a corpus, by the name of the field's feature sets.
 
-To add one, write a file in `networks/` with `describe` and `load` (`Part` in its `__init__`), and name it in a line of
+To add one, write a file in `networks/` with `describe` and `load` (see Part), and name it in a line of
 RECIPES. A joint audio-visual encoder is one such file: it describes a feature a modality, and `load` gives a network
 each, both holding the one module and the rows of the clip that it last saw.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from pydantic import Field, model_validator
 
 from launch.refusal import Refusal
 from launch.settings import Settings
-from shards.extract.decoding import Picture, Wanted
-from shards.extract.networks import FeatureNetwork, Part
+from shards.extract.decoding import FRAMES_PER_SECOND, Picture, Wanted
+from shards.extract.networks import FeatureNetwork
 from shards.extract.weights import RANDOM, WeightSettings
 from shards.schema import Feature
 
@@ -37,6 +37,9 @@ class RecipeSettings(Settings):
     hop: float = Field(
         1.0, ge=0.96, le=1.0, description="seconds from one VGGish window (0.96 s) to the next; the release's is 0.96"
     )
+    images_per_second: Literal[1, 2, 4, 8] = Field(
+        8, description="frames of each second that ResNet-152 and CLIP look at, evenly spread; LLP's features: 8"
+    )
     weights: WeightSettings = WeightSettings()
 
     @model_validator(mode="after")
@@ -46,15 +49,32 @@ class RecipeSettings(Settings):
         return self
 
 
+class Part(Protocol):
+    """What a recipe is made of: a file of `networks/`, which knows one architecture and its published weights."""
+
+    def describe(self, settings: RecipeSettings) -> tuple[Feature, ...]:
+        """The features it makes, with the digest of the weights in their source; nothing is built."""
+
+    def load(self, settings: RecipeSettings, device: torch.device, rows: int) -> tuple[FeatureNetwork, ...]:
+        """A network a feature, in the same order, on a device; `rows` pictures a forward pass at most."""
+
+
 def describe(settings: RecipeSettings) -> list[Feature]:
     """The features of a recipe, with the digests of their weights. Raises Refusal where weights are missing."""
-    return [feature for part in _parts(settings) for feature in part.describe(settings.weights, settings.hop)]
+    return [feature for part in _parts(settings) for feature in part.describe(settings)]
 
 
 def load(settings: RecipeSettings, device: torch.device, rows: int = 64) -> list[FeatureNetwork]:
     """The recipe's networks, a feature each; `rows` pictures a forward pass at most."""
     parts = _parts(settings)
-    return [network for part in parts for network in part.load(settings.weights, settings.hop, device, rows)]
+    return [network for part in parts for network in part.load(settings, device, rows)]
+
+
+def words(settings: RecipeSettings, *told: str) -> str:
+    """A variant of an image network: how many images it looks at unless that is all, and then what else is told."""
+    images = settings.images_per_second
+    few = "" if images == FRAMES_PER_SECOND else f"{images} image{'s' if images > 1 else ''} a second"
+    return ", ".join(word for word in (few, *told) if word)
 
 
 def wanted(networks: Sequence[FeatureNetwork], audio_track: int | None = None) -> Wanted:

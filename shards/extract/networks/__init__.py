@@ -3,11 +3,9 @@
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from shards.extract.decoding import Decoded, Picture
-from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
 
@@ -28,13 +26,3 @@ class FeatureNetwork(Protocol):
 
     def rows(self, decoded: Decoded) -> Float[np.ndarray, "second width"]:
         """One float32 row for each of the clip's seconds, zeros where the modality is absent."""
-
-
-class Part(Protocol):
-    """What a recipe is made of: a module of this folder, which knows one architecture and its published weights."""
-
-    def describe(self, weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
-        """The features it makes, with the digest of the weights in their source; nothing is built."""
-
-    def load(self, weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[FeatureNetwork, ...]:
-        """A network a feature, in the same order, on a device; `rows` pictures a forward pass at most."""

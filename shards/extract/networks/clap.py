@@ -17,6 +17,7 @@ from transformers import ClapAudioConfig, ClapAudioModelWithProjection, ClapFeat
 from shards.extract.decoding import Decoded
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Network
+from shards.extract.recipes import RecipeSettings
 from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
@@ -53,17 +54,17 @@ class Listening(Network):
         return np.stack([np.asarray(each, np.float32) for each in every])
 
 
-def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; its variant names the weights."""
-    found, config = checkpoint.told(NETWORK, weights), _configuration(weights)
+    found, config = checkpoint.told(NETWORK, settings.weights), _configuration(settings.weights)
     source = f"CLAP, unit audio embedding of each second of 48 kHz mono, repeated to ten seconds, {found}"
     return (Feature(NETWORK, config.projection_dim, found.variant, source),)
 
 
-def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Listening, ...]:
+def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Listening, ...]:
     """The network on its device."""
-    (feature,), folder = describe(weights, hop), checkpoint.folder_of(NETWORK, weights)
-    config = _configuration(weights)
+    (feature,), folder = describe(settings), checkpoint.folder_of(NETWORK, settings.weights)
+    config = _configuration(settings.weights)
     model = (
         checkpoint.random(ClapAudioModelWithProjection(config), NETWORK)
         if folder is None

@@ -1,7 +1,8 @@
-"""CLIP: a second's eight frames become an image embedding each, of length 1, and these are averaged.
+"""CLIP: a second's frames become an image embedding each, of length 1, and these are averaged.
 
 Frames are resized to the network's square whatever their shape, as the best published parsers (VALOR) did, so that
-nothing at the sides is lost. They looked at one frame a second.
+nothing at the sides is lost. They looked at one frame
+a second (`images_per_second` 1).
 """
 
 from typing import Any, cast
@@ -15,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from shards.extract.decoding import Picture
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Frames, Normalised
+from shards.extract.recipes import RecipeSettings, words
 from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
@@ -39,27 +41,27 @@ class Embedding(nn.Module):
         return F.normalize(self.model(pixel_values=pictures).image_embeds, dim=-1)
 
 
-def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; its variant names the weights."""
-    found, config = checkpoint.told(NETWORK, weights), _configuration(weights)
+    found, config = checkpoint.told(NETWORK, settings.weights), _configuration(settings.weights)
     source = (
-        f"CLIP, unit image embeddings of 8 frames a second averaged, resized to {config.image_size} × "
-        f"{config.image_size}, {found}"
+        f"CLIP, unit image embeddings of {settings.images_per_second} frames a second averaged, resized to "
+        f"{config.image_size} × {config.image_size}, {found}"
     )
-    return (Feature(NETWORK, config.projection_dim, found.variant, source),)
+    return (Feature(NETWORK, config.projection_dim, words(settings, found.variant), source),)
 
 
-def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Frames, ...]:
+def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Frames, ...]:
     """The network on its device."""
-    (feature,), folder = describe(weights, hop), checkpoint.folder_of(NETWORK, weights)
-    config = _configuration(weights)
+    (feature,), folder = describe(settings), checkpoint.folder_of(NETWORK, settings.weights)
+    config = _configuration(settings.weights)
     model = (
         checkpoint.random(CLIPVisionModelWithProjection(config), NETWORK)
         if folder is None
         else checkpoint.read(CLIPVisionModelWithProjection, folder, NETWORK)
     )
     module = Normalised(Embedding(model), MEAN, DEVIATION)
-    return (Frames(feature, Picture(config.image_size), module, device, rows),)
+    return (Frames(feature, Picture(config.image_size), module, device, rows, settings.images_per_second),)
 
 
 def _configuration(weights: WeightSettings) -> Any:

@@ -53,12 +53,10 @@ def mel(hertz: Float64[np.ndarray, "*any"] | float) -> Float64[np.ndarray, "*any
 def mel_bands() -> Float64[np.ndarray, "frequency band"]:
     """How much each of the 257 frequencies counts in each band: triangles of height 1 on the mel scale.
 
-    Neighbouring triangles overlap by half, their corners are evenly spaced in mel, and the constant part (0 Hz) counts
-    in none.
+    Neighbouring triangles overlap by half, and their corners are evenly spaced in mel. What is below the first, such as
+    the constant part, counts in none.
     """
     at = mel(np.linspace(0.0, RATE / 2, FOURIER // 2 + 1))[:, None]
     corners = np.linspace(mel(LOWEST), mel(HIGHEST), BANDS + 2)
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
-    bands = np.maximum(0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle)))
-    bands[0] = 0.0
-    return bands
+    return np.maximum(0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle)))

@@ -47,23 +47,32 @@ class Network(ABC):
         return np.asarray(every.mean(dim=1).cpu().numpy())
 
 
-class Frames(Network):
-    """Looks at each frame by itself; a second's rows are averaged."""
-
-    def inputs(self, decoded: Decoded, seconds: np.ndarray) -> UInt8[np.ndarray, "frame height width 3"]:
-        """The frames of these seconds."""
-        return self._by_second(decoded)[seconds].reshape(-1, *self._shape(decoded))
+class _Seeing(Network):
+    needs: Picture
 
     def _by_second(self, decoded: Decoded) -> UInt8[np.ndarray, "second frame height width 3"]:
-        assert isinstance(self.needs, Picture)
-        return decoded.frames[self.needs].reshape(-1, FRAMES_PER_SECOND, *self._shape(decoded))
-
-    def _shape(self, decoded: Decoded) -> tuple[int, ...]:
-        assert isinstance(self.needs, Picture)
-        return decoded.frames[self.needs].shape[1:]
+        frames = decoded.frames[self.needs]
+        return frames.reshape(-1, FRAMES_PER_SECOND, *frames.shape[1:])
 
 
-class Stacks(Frames):
+class Frames(_Seeing):
+    """Looks at frames one by one; a second's rows are averaged."""
+
+    def __init__(
+        self, feature: Feature, needs: Picture, module: nn.Module, device: torch.device, at_once: int, images: int
+    ) -> None:
+        """`images`: how many of a second's frames are looked at, evenly spread; a divisor of FRAMES_PER_SECOND."""
+        super().__init__(feature, needs, module, device, at_once)
+        every = FRAMES_PER_SECOND // images
+        self._chosen = slice(every // 2, None, every)
+
+    def inputs(self, decoded: Decoded, seconds: np.ndarray) -> UInt8[np.ndarray, "frame height width 3"]:
+        """The chosen frames of these seconds."""
+        frames = self._by_second(decoded)[seconds, self._chosen]
+        return frames.reshape(-1, *frames.shape[2:])
+
+
+class Stacks(_Seeing):
     """Looks at a second's frames together."""
 
     def __init__(

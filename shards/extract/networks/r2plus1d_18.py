@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from shards.extract.decoding import Picture
 from shards.extract.networks.network import Normalised, Stacks
-from shards.extract.weights import Published, WeightSettings, read, told
+from shards.extract.recipes import RecipeSettings
+from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
 PUBLISHED = Published(
@@ -82,15 +83,15 @@ class R2Plus1D18(nn.Module):
         return seen.mean(dim=(2, 3, 4))
 
 
-def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; the published weights' has no variant, like LLP's packed ones."""
-    found = told(PUBLISHED, weights)
+    found = told(PUBLISHED, settings.weights)
     source = f"R(2+1)D-18, the 8 frames of a second together, resized to 112 × 112, {found}"
     return (Feature("r2plus1d_18", WIDTH, found.variant, source),)
 
 
-def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Stacks, ...]:
+def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Stacks, ...]:
     """The network on its device."""
-    (feature,) = describe(weights, hop)
-    module = Normalised(read(PUBLISHED, weights, R2Plus1D18), MEAN, DEVIATION)
+    (feature,) = describe(settings)
+    module = Normalised(read(PUBLISHED, settings.weights, R2Plus1D18), MEAN, DEVIATION)
     return (Stacks(feature, PICTURE, module, device, rows),)

@@ -1,4 +1,4 @@
-"""ResNet-152 trained on ImageNet: a second's eight frames become 2,048 numbers each, which are averaged.
+"""ResNet-152 trained on ImageNet: a second's frames become 2,048 numbers each, which are averaged.
 
 Frames are resized to a shorter side of 256, of which the middle 224 × 224 is seen, as LLP's authors did.
 """
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from shards.extract.decoding import Picture
 from shards.extract.networks.network import Frames, Normalised
-from shards.extract.weights import Published, WeightSettings, read, told
+from shards.extract.recipes import RecipeSettings, words
+from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
 PUBLISHED = Published(
@@ -72,15 +73,16 @@ class ResNet152(nn.Module):
         return seen.mean(dim=(2, 3))
 
 
-def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; the published weights' has no variant, like LLP's packed ones."""
-    found = told(PUBLISHED, weights)
-    source = f"ResNet-152, 8 frames a second averaged, shorter side 256, middle 224 × 224, {found}"
-    return (Feature("resnet152", WIDTH, found.variant, source),)
+    found = told(PUBLISHED, settings.weights)
+    images = settings.images_per_second
+    source = f"ResNet-152, {images} frames a second averaged, shorter side 256, middle 224 × 224, {found}"
+    return (Feature("resnet152", WIDTH, words(settings, found.variant), source),)
 
 
-def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Frames, ...]:
+def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Frames, ...]:
     """The network on its device."""
-    (feature,) = describe(weights, hop)
-    module = Normalised(read(PUBLISHED, weights, ResNet152), MEAN, DEVIATION)
-    return (Frames(feature, PICTURE, module, device, rows),)
+    (feature,) = describe(settings)
+    module = Normalised(read(PUBLISHED, settings.weights, ResNet152), MEAN, DEVIATION)
+    return (Frames(feature, PICTURE, module, device, rows, settings.images_per_second),)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from shards.extract.decoding import Decoded
 from shards.extract.networks.log_mel import RATE, STEP, patches
 from shards.extract.networks.network import Network
-from shards.extract.weights import Published, WeightSettings, read, told
+from shards.extract.recipes import RecipeSettings
+from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
 PUBLISHED = Published(
@@ -60,9 +61,9 @@ class Listening(Network):
         return patches(decoded.sound[RATE], seconds * self._hop)
 
 
-def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
+def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature, whose variant is that of LLP's packed features for the published weights and a hop of 1.0."""
-    found = told(PUBLISHED, weights)
+    found, hop = told(PUBLISHED, settings.weights), settings.hop
     words = [RAW, *([] if hop == WHOLE else [f"hop {hop:g}"]), *([found.variant] if found.variant else [])]
     source = (
         f"VGGish, raw embedding after the last ReLU, log-mel patches of 0.96 s every {hop:g} s of 16 kHz mono, {found}"
@@ -70,7 +71,7 @@ def describe(weights: WeightSettings, hop: float) -> tuple[Feature, ...]:
     return (Feature("vggish", WIDTH, ", ".join(words), source),)
 
 
-def load(weights: WeightSettings, hop: float, device: torch.device, rows: int) -> tuple[Listening, ...]:
+def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Listening, ...]:
     """The network on its device."""
-    (feature,) = describe(weights, hop)
-    return (Listening(feature, read(PUBLISHED, weights, Vggish), hop, device, rows),)
+    (feature,) = describe(settings)
+    return (Listening(feature, read(PUBLISHED, settings.weights, Vggish), settings.hop, device, rows),)

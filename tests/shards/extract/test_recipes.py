@@ -14,7 +14,7 @@ from launch.refusal import Refusal
 from shards.extract import recipes, weights
 from shards.extract.decoding import Decoded, Picture, Wanted
 from shards.extract.networks import r2plus1d_18, resnet152, vggish
-from shards.extract.networks.network import Frames
+from shards.extract.networks.network import Network
 from shards.extract.recipes import RECIPES, RecipeSettings, describe, load, wanted, warning
 from shards.extract.weights import WeightSettings
 from shards.schema import Feature, check_distinct
@@ -52,6 +52,21 @@ def test_another_hop_is_another_feature(nothing: WeightSettings) -> None:
     assert variants == {"raw, random weights", "raw, hop 0.96, random weights", "raw, hop 0.98, random weights"}
 
 
+@pytest.mark.parametrize(("images", "said"), [(1, "1 image a second, "), (2, "2 images a second, "), (8, "")])
+def test_fewer_images_are_other_features_of_the_networks_that_look_at_images(
+    images: int, said: str, nothing: WeightSettings
+) -> None:
+    every = [
+        feature
+        for recipe in RECIPES
+        for feature in describe(RecipeSettings(recipe=recipe, images_per_second=images, weights=nothing))
+    ]
+    variants = {feature.name: feature.variant for feature in every}
+    assert variants["resnet152"] == variants["clip"] == f"{said}random weights"
+    assert variants["r2plus1d_18"] == variants["clap"] == "random weights"
+    assert all(f"{images} frames a second" in each.source for each in every if each.name in ("resnet152", "clip"))
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_hears_and_sees_and_its_features_have_names_of_their_own(
     recipe: str, nothing: WeightSettings
@@ -84,7 +99,7 @@ def test_a_joint_encoder_is_one_part_with_a_feature_a_modality(monkeypatch: pyte
         def forward(self, inputs: Tensor) -> Tensor:
             return inputs.flatten(1).float().mean(dim=1, keepdim=True)
 
-    class Half(Frames):
+    class Half(Network):
         def inputs(self, decoded: Decoded, seconds: np.ndarray) -> np.ndarray:
             sound = decoded.sound[RATE].reshape(-1, RATE)[seconds].mean(axis=1)
             pictures = decoded.frames[SEEN].reshape(decoded.clip.seconds, -1)[seconds].mean(axis=1)
@@ -92,8 +107,8 @@ def test_a_joint_encoder_is_one_part_with_a_feature_a_modality(monkeypatch: pyte
 
     part, module = ModuleType("joint"), Joint()
     features = (Feature("joint_audio", 1), Feature("joint_visual", 1))
-    part.describe = lambda weights, hop: features  # type: ignore[attr-defined]
-    part.load = lambda weights, hop, device, rows: tuple(  # type: ignore[attr-defined]
+    part.describe = lambda settings: features  # type: ignore[attr-defined]
+    part.load = lambda settings, device, rows: tuple(  # type: ignore[attr-defined]
         Half(feature, needs, module, device, rows) for feature, needs in zip(features, (RATE, SEEN), strict=True)
     )
     monkeypatch.setitem(sys.modules, "shards.extract.networks.joint", part)

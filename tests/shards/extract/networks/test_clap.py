@@ -17,6 +17,7 @@ from transformers import (
 
 from launch.refusal import Refusal
 from shards.extract.networks import clap
+from shards.extract.recipes import RecipeSettings
 from shards.extract.weights import WeightSettings
 from tests.shards.extract.networks.clips import heard
 
@@ -52,7 +53,7 @@ def sound() -> np.ndarray:
 
 
 def test_a_row_is_the_unit_embedding_of_its_second_repeated_to_ten(saved: Path, sound: np.ndarray) -> None:
-    (network,) = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=8)
+    (network,) = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)
     assert (network.needs, network.feature.width) == (RATE, WIDTH)
     rows = network.rows(heard(sound, RATE))
     model = ClapAudioModelWithProjection.from_pretrained(saved).eval()
@@ -66,8 +67,8 @@ def test_a_row_is_the_unit_embedding_of_its_second_repeated_to_ten(saved: Path, 
 
 
 def test_a_row_depends_on_its_second_alone_and_not_on_chance(saved: Path, sound: np.ndarray) -> None:
-    (network,) = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=8)
-    (one_by_one,) = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=1)
+    (network,) = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)
+    (one_by_one,) = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=1)
     np.random.seed(1)
     first = network.rows(heard(sound, RATE))
     np.random.seed(2)
@@ -80,30 +81,36 @@ def test_a_row_depends_on_its_second_alone_and_not_on_chance(saved: Path, sound:
 
 def test_without_the_extractors_file_it_is_the_one_for_the_network(saved: Path, sound: np.ndarray) -> None:
     extractor = saved / "preprocessor_config.json"
-    with_it = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=8)[0].rows(heard(sound, RATE))
+    with_it = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)[0].rows(
+        heard(sound, RATE)
+    )
     kept = extractor.read_bytes()
     extractor.unlink()
-    without = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=8)[0].rows(heard(sound, RATE))
+    without = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)[0].rows(
+        heard(sound, RATE)
+    )
     extractor.write_bytes(kept)
     assert np.array_equal(with_it, without)
 
 
 def test_silence_has_a_row_of_its_own(saved: Path) -> None:
-    rows = clap.load(WeightSettings(clap=str(saved)), 1.0, CPU, rows=8)[0].rows(heard(np.zeros(RATE), RATE))
+    rows = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)[0].rows(
+        heard(np.zeros(RATE), RATE)
+    )
     assert np.linalg.norm(rows[0]) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_checkpoint_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Refusal, match=r"weights of clap must be on this machine, but 'laion/clap-htsat-fused'"):
-        clap.describe(WeightSettings(), 1.0)
+        clap.describe(RecipeSettings(weights=WeightSettings()))
 
 
 def test_random_weights_run_and_have_the_published_networks_width(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: np.ndarray
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    (network,) = clap.load(WeightSettings(missing="random"), 1.0, CPU, rows=8)
+    (network,) = clap.load(RecipeSettings(weights=WeightSettings(missing="random")), CPU, rows=8)
     rows = network.rows(heard(sound[:RATE], RATE))
     assert (rows.shape, network.feature.variant) == ((1, 512), "random weights")
     assert np.linalg.norm(rows) == pytest.approx(1.0, abs=1e-4)

@@ -17,6 +17,7 @@ from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.extract.decoding import Picture
 from shards.extract.networks import clip
+from shards.extract.recipes import RecipeSettings
 from shards.extract.weights import WeightSettings
 from tests.shards.extract.networks.clips import blobs, seen
 
@@ -50,7 +51,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_is_the_average_of_eight_unit_image_embeddings(saved: Path) -> None:
-    (network,) = clip.load(WeightSettings(clip=str(saved)), 1.0, CPU, rows=5)
+    (network,) = clip.load(RecipeSettings(weights=WeightSettings(clip=str(saved))), CPU, rows=5)
     assert network.needs == Picture(SIZE)
     assert network.feature.width == WIDTH
     frames = blobs(np.random.default_rng(0), 16, SIZE)
@@ -65,7 +66,7 @@ def test_a_row_is_the_average_of_eight_unit_image_embeddings(saved: Path) -> Non
 
 
 def test_the_weights_digest_is_the_variant_and_the_whole_of_it_is_in_the_source(saved: Path) -> None:
-    (feature,) = clip.describe(WeightSettings(clip=str(saved)), 1.0)
+    (feature,) = clip.describe(RecipeSettings(weights=WeightSettings(clip=str(saved))))
     digest = sha256_file(saved / "model.safetensors")
     assert feature.variant == f"weights {digest[:8]}"
     assert digest in feature.source
@@ -79,7 +80,8 @@ def test_a_name_is_looked_for_in_the_cache(saved: Path, tmp_path: Path, monkeypa
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text("abc")
     by_name, by_folder = (
-        clip.load(WeightSettings(clip=name), 1.0, CPU, rows=8)[0] for name in ("someone/tiny", str(saved))
+        clip.load(RecipeSettings(weights=WeightSettings(clip=name)), CPU, rows=8)[0]
+        for name in ("someone/tiny", str(saved))
     )
     frames = seen(blobs(np.random.default_rng(0), 8, SIZE), Picture(SIZE))
     assert np.array_equal(by_name.rows(frames), by_folder.rows(frames))
@@ -93,7 +95,7 @@ def test_a_checkpoint_that_is_not_here_is_named_with_the_places_where_it_goes(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Refusal, match=r"weights of clip must be on this machine") as refusal:
-        clip.describe(WeightSettings(clip=name), 1.0)
+        clip.describe(RecipeSettings(weights=WeightSettings(clip=name)))
     for place in (name, str(tmp_path), f"https://huggingface.co/{name}", "weights.clip", "weights.missing"):
         assert place in str(refusal.value)
 
@@ -103,7 +105,8 @@ def test_weights_in_pytorchs_own_format_say_the_same(saved: Path, tmp_path: Path
     torch.save(load_file(saved / "model.safetensors"), tmp_path / "pytorch_model.bin")
     frames = seen(blobs(np.random.default_rng(0), 8, SIZE), Picture(SIZE))
     same, other = (
-        clip.load(WeightSettings(clip=str(folder)), 1.0, CPU, rows=8)[0].rows(frames) for folder in (saved, tmp_path)
+        clip.load(RecipeSettings(weights=WeightSettings(clip=str(folder))), CPU, rows=8)[0].rows(frames)
+        for folder in (saved, tmp_path)
     )
     assert np.array_equal(same, other)
 
@@ -111,7 +114,7 @@ def test_weights_in_pytorchs_own_format_say_the_same(saved: Path, tmp_path: Path
 def test_a_folder_without_weights_is_refused(saved: Path, tmp_path: Path) -> None:
     shutil.copy(saved / "config.json", tmp_path)
     with pytest.raises(Refusal, match=r"must hold config\.json and weights"):
-        clip.describe(WeightSettings(clip=str(tmp_path), missing="random"), 1.0)
+        clip.describe(RecipeSettings(weights=WeightSettings(clip=str(tmp_path), missing="random")))
 
 
 def test_weights_that_lack_a_part_are_refused_and_not_made_up(saved: Path, tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_weights_that_lack_a_part_are_refused_and_not_made_up(saved: Path, tmp_p
     state.pop("visual_projection.weight")
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(Refusal, match=r"it has no 'visual_projection\.weight' that fits"):
-        clip.load(WeightSettings(clip=str(tmp_path)), 1.0, CPU, rows=8)
+        clip.load(RecipeSettings(weights=WeightSettings(clip=str(tmp_path))), CPU, rows=8)
 
 
 def test_truncated_weights_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -128,19 +131,19 @@ def test_truncated_weights_are_refused(saved: Path, tmp_path: Path) -> None:
     whole = (saved / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Refusal, match="must hold that network"):
-        clip.load(WeightSettings(clip=str(tmp_path)), 1.0, CPU, rows=8)
+        clip.load(RecipeSettings(weights=WeightSettings(clip=str(tmp_path))), CPU, rows=8)
 
 
 def test_a_configuration_that_is_not_one_is_refused(saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(Refusal, match="must hold that network"):
-        clip.describe(WeightSettings(clip=str(tmp_path)), 1.0)
+        clip.describe(RecipeSettings(weights=WeightSettings(clip=str(tmp_path))))
 
 
 def test_random_weights_have_the_published_networks_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    (feature,) = clip.describe(WeightSettings(missing="random"), 1.0)
+    (feature,) = clip.describe(RecipeSettings(weights=WeightSettings(missing="random")))
     assert (feature.width, feature.variant) == (768, "random weights")
 
 
@@ -151,6 +154,9 @@ def test_random_weights_run_and_are_the_same_each_time(
     small = json.loads((saved / "config.json").read_text())["vision_config"]
     monkeypatch.setattr(clip, "LARGE", {name: small[name] for name in clip.LARGE})
     frames = seen(blobs(np.random.default_rng(0), 8, SIZE), Picture(SIZE))
-    first, second = (clip.load(WeightSettings(missing="random"), 1.0, CPU, rows=8)[0].rows(frames) for _ in range(2))
+    first, second = (
+        clip.load(RecipeSettings(weights=WeightSettings(missing="random")), CPU, rows=8)[0].rows(frames)
+        for _ in range(2)
+    )
     assert np.array_equal(first, second)
     assert 0.1 < np.linalg.norm(first) <= 1.0001

@@ -33,8 +33,8 @@ class Colours(nn.Module):
         return pictures.float().flatten(1, -2).mean(dim=1)
 
 
-def frames(at_once: int, module: nn.Module | None = None) -> Frames:
-    return Frames(Feature("colours", 3), SMALL, module or Colours(), CPU, at_once)
+def frames(at_once: int, module: nn.Module | None = None, images: int = 8) -> Frames:
+    return Frames(Feature("colours", 3), SMALL, module or Colours(), CPU, at_once, images)
 
 
 def test_a_second_of_frames_is_the_average_over_its_eight() -> None:
@@ -43,6 +43,16 @@ def test_a_second_of_frames_is_the_average_over_its_eight() -> None:
     assert rows.dtype == np.float32
     for second in range(3):
         expected = clip.frames[SMALL][8 * second : 8 * second + 8].reshape(-1, 3).mean(axis=0)
+        np.testing.assert_allclose(rows[second], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("images", "chosen"), [(1, [4]), (2, [2, 6]), (4, [1, 3, 5, 7]), (8, list(range(8)))])
+def test_fewer_images_are_evenly_spread_over_their_second(images: int, chosen: list[int]) -> None:
+    module, clip = Colours(), noise(Wanted((SMALL,), ()), seconds=2)
+    rows = frames(64, module, images).rows(clip)
+    assert module.given == [2 * images]
+    for second in range(2):
+        expected = clip.frames[SMALL][[8 * second + each for each in chosen]].reshape(-1, 3).mean(axis=0)
         np.testing.assert_allclose(rows[second], expected, rtol=1e-5)
 
 

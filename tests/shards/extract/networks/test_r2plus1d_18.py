@@ -80,6 +80,19 @@ def test_it_computes_what_its_weights_say(nothing_learned: WeightSettings) -> No
         torch.testing.assert_close(network(stacks), expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
+def test_pictures_are_scaled_by_kinetics_colours(
+    llp_networks: dict[str, FeatureNetwork], nothing_learned: WeightSettings
+) -> None:
+    frames = blobs(np.random.default_rng(0), 8, 64)
+    mean, deviation = np.array([0.43216, 0.394666, 0.37645]), np.array([0.22803, 0.22145, 0.216989])
+    scaled = torch.from_numpy(((frames / 255 - mean) / deviation).astype(np.float32))
+    network = read(PUBLISHED, nothing_learned, R2Plus1D18).eval()
+    with torch.inference_mode():
+        expected = network(scaled.permute(3, 0, 1, 2)[None]).numpy()
+    rows = llp_networks["r2plus1d_18"].rows(seen(frames, PICTURE))
+    np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
 def test_eight_pictures_of_112_end_as_one_of_seven_in_time_and_space() -> None:
     with torch.device("meta"):
         network, stack = R2Plus1D18(), torch.zeros(2, 3, 8, 112, 112)

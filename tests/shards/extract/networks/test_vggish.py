@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from shards.extract.networks import FeatureNetwork
 from shards.extract.networks.log_mel import RATE, patches
 from shards.extract.networks.vggish import PUBLISHED, Listening, Vggish, describe
+from shards.extract.recipes import RecipeSettings
 from shards.extract.weights import WeightSettings, read
 from shards.schema import Feature
 from tests.shards.extract.networks.clips import heard, shapes_of, size_of
@@ -83,5 +84,5 @@ def test_the_published_hop_makes_ten_rows_of_the_first_ten_patches(vggish: Vggis
 
 
 def test_the_variant_tells_the_hop_and_the_weights(nothing_learned: WeightSettings) -> None:
-    assert describe(nothing_learned, 1.0)[0].variant == "raw, random weights"
-    assert describe(nothing_learned, 0.96)[0].variant == "raw, hop 0.96, random weights"
+    assert describe(RecipeSettings(weights=nothing_learned))[0].variant == "raw, random weights"
+    assert describe(RecipeSettings(hop=0.96, weights=nothing_learned))[0].variant == "raw, hop 0.96, random weights"
