@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +107,11 @@ class _Watch:
         self.damaged: list[float] = []
 
     def over(self, found: Iterable[Piece]) -> Iterator[Piece]:
-        for piece in takewhile(self._goes_on, found):
+        """The first piece that begins after the clip is the last one, for it tells how long its predecessor lasts."""
+        for piece in found:
             self.reached = max(self.reached, piece.time + piece.duration)
             if piece.frame is None and self._clip.start <= piece.time < self._clip.end:
                 self.damaged.append(piece.time)
             yield piece
-
-    def _goes_on(self, piece: Piece) -> bool:
-        if piece.time >= self._until:
-            self.reached = max(self.reached, piece.time)
-        return piece.time < self._until
+            if piece.time >= self._until:
+                return
