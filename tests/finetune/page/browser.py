@@ -76,10 +76,9 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Clicks the middle of an element with the mouse."""
-        x, y = self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}}); "
-            "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
+        element = f"document.querySelector({json.dumps(selector)})"
+        box = f"(({element}).scrollIntoView({{block: 'center'}}), {element}.getBoundingClientRect())"
+        x, y = self.evaluate(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({box})")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1})
 
