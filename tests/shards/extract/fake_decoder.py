@@ -15,7 +15,7 @@ import numpy as np
 from shards.extract.clips import Clip
 from shards.extract.decoding import FRAMES_PER_SECOND, BadClip, Decoded, Picture, Wanted
 
-SIZE, RATE = Picture(4), 100
+SIZE, RATE = Picture(4), 8000
 
 
 @dataclass(frozen=True)
