@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from finetune.page.film import PageSettings
 from finetune.page.page import Made
 from finetune.parser import Parser, origin
-from finetune.parses.files import whole_files
+from finetune.parses.files import ParsedFiles
 from finetune.parses.fits import check_fits
 from finetune.parses.folder import INDEX as PARSES
 from finetune.parses.report import INDEX, PAGE, PARSE, Pages, Report
@@ -93,7 +93,7 @@ def report(config: Config) -> None:
         record.reads(parser_of(config.parser), written_set(Manifest.read(out / FEATURES), out / FEATURES), read)
         pages = Pages(config.page, config.extract.max_pixels) if config.html else None
         result = Report(folder, out.absolute() / VIDEOS, made, pages)
-        for whole in track(list(whole_files(out / FEATURES, out / CLIPS, tables)), "telling", unit="video"):
+        for whole in track(ParsedFiles(out / FEATURES, out / CLIPS, tables), "telling", unit="video"):
             result.add(whole)
         result.finish()
         record.makes(Thing("videos", sha256_file(folder / INDEX), out / VIDEOS))

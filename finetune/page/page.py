@@ -71,7 +71,7 @@ def page(whole: Whole, made: Made, film: Film) -> str:
 def _policy(frame: str, film: Film) -> str:
     """What the page may do: run its own script and style, and play its own video."""
     own = {name: _digest(re.findall(rf"<{name}>(.*?)</{name}>", frame, re.DOTALL)[0]) for name in ("script", "style")}
-    media = {"embedded": "media-src data:", "linked": "media-src file:", "none": "media-src 'none'"}[film.kind]
+    media = {"embedded": "media-src data: blob:", "linked": "media-src file:", "none": "media-src 'none'"}[film.kind]
     code = f"script-src '{own['script']}'; style-src '{own['style']}'"
     return f"default-src 'none'; {code}; {media}; base-uri 'none'; form-action 'none'"
 

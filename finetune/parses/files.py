@@ -1,7 +1,7 @@
 """The files that were parsed, each out of its clips: what `extract` says of them joined with what `predict` wrote."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,38 @@ CLIPS = "clips.json"
 """Where `extract` says which clip lies where in which file."""
 
 
-def whole_files(features: Path, parses: Path, tables: Tables | None) -> Iterator[Whole]:
-    """Every file with a parse, in the order of extraction, one at a time.
+class ParsedFiles:
+    """The files that have a parse, in the order of extraction; each is read when its turn comes."""
 
-    Raises Refusal when the two folders do not tell of the same clips.
-    """
-    clips, index = _read(features / CLIPS)["clips"], _read(parses / INDEX)["parses"]
-    foreign = next((key for key in index if key not in clips), None)
-    if foreign is not None:
-        raise Refusal(
-            f"Every parse must be of a clip that was extracted, but '{foreign}' in '{parses}' is not in '{features}': "
-            "parse again with --replace True."
-        )
-    for file, keys in _by_file(clips, index).items():
-        told = [clips[key] for key in keys]
-        made = [_clip(key, each, _read(parses / index[key]), tables) for key, each in zip(keys, told, strict=True)]
-        made.sort(key=lambda clip: (clip.start, clip.end))
-        seconds = max([clip.end for clip in made] + [each["seconds"] for each in told if each["seconds"]])
-        yield Whole(Path(file).stem, file, round(seconds, 3), tuple(made))
+    def __init__(self, features: Path, parses: Path, tables: Tables | None) -> None:
+        """Reads the lists. Raises Refusal when the two folders do not tell of the same clips."""
+        self._parses, self._tables = parses, tables
+        self._clips, self._index = _read(features / CLIPS)["clips"], _read(parses / INDEX)["parses"]
+        foreign = next((key for key in self._index if key not in self._clips), None)
+        if foreign is not None:
+            raise Refusal(
+                f"Every parse must be of a clip that was extracted, but '{foreign}' in '{parses}' is not in "
+                f"'{features}': parse again with --replace True."
+            )
+        self._keys = dict[str, list[str]]()
+        for key, clip in self._clips.items():
+            if key in self._index:
+                self._keys.setdefault(clip["file"], []).append(key)
 
+    def __len__(self) -> int:
+        return len(self._keys)
 
-def _by_file(clips: Mapping[str, Any], index: Mapping[str, str]) -> dict[str, list[str]]:
-    found = dict[str, list[str]]()
-    for key, clip in clips.items():
-        if key in index:
-            found.setdefault(clip["file"], []).append(key)
-    return found
+    def __iter__(self) -> Iterator[Whole]:
+        for file, keys in self._keys.items():
+            clips = sorted((self._clip(key) for key in keys), key=lambda clip: (clip.start, clip.end))
+            lengths = [self._clips[key]["seconds"] or 0.0 for key in keys]
+            seconds = max([*lengths, *(clip.end for clip in clips)])
+            yield Whole(Path(file).stem, file, round(seconds, 3), tuple(clips))
 
-
-def _clip(key: str, told: Mapping[str, Any], parse: Mapping[str, Any], tables: Tables | None) -> Clip:
-    truth = true_events(tables, key) if tables else None
-    return Clip(key, told["start"], told["end"], parse, truth, tuple(told.get("notes", ())))
+    def _clip(self, key: str) -> Clip:
+        told, parse = self._clips[key], _read(self._parses / self._index[key])
+        truth = true_events(self._tables, key) if self._tables else None
+        return Clip(key, told["start"], told["end"], parse, truth, tuple(told.get("notes", ())))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folders that `parse` writes: one a file, with its parse, label files, a timeline, and a page where one is asked."""
+"""The folders that `parse` writes: one a file, with its parse, label files, a timeline, and a page if one is wanted."""
 
 import json
 from collections.abc import Mapping

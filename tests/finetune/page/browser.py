@@ -119,7 +119,7 @@ class Browser:
             self.said.append(str(told["args"]))
         elif event == "Network.requestWillBeSent" and told.get("type") != "Document":
             address = told["request"]["url"]
-            if not address.startswith("data:"):
+            if not address.startswith(("data:", "blob:")):
                 self.asked.append(address)
 
 

@@ -73,6 +73,7 @@ def test_the_lanes_show_the_events_at_their_times_and_nothing_is_asked_of_anybod
     )
     assert (left, right) == pytest.approx((8 / SECONDS, 13 / SECONDS), abs=2e-3)
     assert "no sound" in shown.evaluate("document.querySelector('.lane.audio .gone').textContent")
+    assert not shown.evaluate("$('more').hidden || $('zoom').hidden")
     assert shown.asked == []
     assert shown.said == []
 
@@ -182,6 +183,14 @@ CONTRAST = """(() => {
 """The smallest contrast between a word and what is behind it."""
 
 
+def test_a_browser_that_plays_no_data_is_given_the_same_bytes_as_a_blob(shown: Browser) -> None:
+    shown.evaluate("other()")
+    shown.until("video.src.startsWith('blob:') && video.readyState === 4")
+    shown.press("]")
+    shown.until("video.currentTime === 2")
+    assert (shown.said, shown.asked) == ([], [])
+
+
 def test_a_long_file_is_linked_and_zoomed_and_its_name_may_hold_any_sign(
     browser: Browser, whole: Whole, film: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +206,11 @@ def test_a_long_file_is_linked_and_zoomed_and_its_name_may_hold_any_sign(
         widths.append(browser.evaluate("document.getElementById('sheet').getBoundingClientRect().width"))
     assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
     assert widths[2] == pytest.approx(widths[0], rel=0.01)
+    boxes = "['playhead', 'scroll'].map(id => $(id).getBoundingClientRect())"
+    sight = f"(([head, all]) => all.left < head.left && head.left < all.right)({boxes})"
+    for key in ("End", "Home"):
+        browser.press(key)
+        assert browser.evaluate(sight), key
 
 
 @pytest.mark.parametrize(
