@@ -30,7 +30,6 @@ DIGITS = 8
 """Hexadecimal digits of a sha256 by which weights are named, as in the names of published files."""
 CALM = 0.1
 """What random residual branches are scaled by at their end, so that a hundred of them in a row stay of one size."""
-_NAMED = re.compile(r"-([0-9a-f]{8,})\.(pth|pt)$")
 _LATE = "num_batches_tracked"
 """Counters that files of older versions of PyTorch do not have."""
 M = TypeVar("M", bound=nn.Module)
@@ -62,6 +61,7 @@ class Published:
 
     network: str
     file: str
+    """Its name, which ends in the beginning of its sha256."""
     url: str
     digests: tuple[str, ...]
     """How the sha256 of each file that holds these very weights begins."""
@@ -96,11 +96,11 @@ def told(published: Published, settings: WeightSettings) -> Found:
     if path is None:
         return Found(None, "", False)
     digest = digest_of(path)
-    named = _NAMED.search(path.name)
-    if named and not digest.startswith(named[1]):
+    named = path.stem.split("-")[-1]
+    if path.name in (published.file, *published.older) and not digest.startswith(named):
         raise Refusal(
-            f"The sha256 of a file of weights must begin as its name says, but that of '{path}' begins with "
-            f"{digest[:DIGITS]}, not {named[1]}: it was damaged on its way; download {published.url} again."
+            f"The sha256 of a published file of weights must begin as its name says, but that of '{path}' begins with "
+            f"{digest[:DIGITS]}, not {named}: it was damaged on its way; download {published.url} again."
         )
     return Found(path.name, digest, digest.startswith(published.digests))
 
@@ -117,9 +117,12 @@ def read(published: Published, settings: WeightSettings, build: Callable[[], M])
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file; computed once while it stays as it is."""
-    stamp = path.stat()
-    return _digest_of(path, stamp.st_size, stamp.st_mtime_ns)
+    """The sha256 of a file of weights; computed once while it stays as it is. Raises Refusal where it is unreadable."""
+    try:
+        stamp = path.stat()
+        return _digest_of(path, stamp.st_size, stamp.st_mtime_ns)
+    except OSError as error:
+        raise Refusal(f"A file of weights must be readable, but '{path}' is not: {error.strerror}.") from None
 
 
 @lru_cache(maxsize=64)

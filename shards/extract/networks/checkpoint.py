@@ -68,9 +68,7 @@ def read(kind: Any, folder: Path, network: str) -> nn.Module:
     logging.set_verbosity_error()  # the text half of a checkpoint is left unread, on purpose
     logging.disable_progress_bar()
     try:
-        module, report = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
+        module, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise _another(folder, network, _first_line(error)) from None
     finally:
@@ -80,7 +78,7 @@ def read(kind: Any, folder: Path, network: str) -> nn.Module:
     lacking = sorted(str(name) for name in [*report["missing_keys"], *report["mismatched_keys"]])
     if lacking:
         raise _another(folder, network, f"it has no '{lacking[0]}' that fits")
-    return module.requires_grad_(False)
+    return module.float().requires_grad_(False)
 
 
 def random(module: nn.Module, network: str) -> nn.Module:

@@ -5,6 +5,7 @@ a checkpoint that fuses views of longer sound, a second is never taken for a lon
 a batch at random and call it longer, so that a row would depend on chance and on its neighbours).
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ClapAudioConfig, ClapAudioModelWithProjection, ClapFeatureExtractor
 
+from launch.refusal import Refusal
 from shards.extract.decoding import Decoded
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Network
@@ -70,11 +72,7 @@ def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Lis
         if folder is None
         else checkpoint.read(ClapAudioModelWithProjection, folder, NETWORK)
     )
-    extractor = (
-        checkpoint.configuration(ClapFeatureExtractor, folder, NETWORK)
-        if folder is not None and (folder / EXTRACTOR).is_file()
-        else ClapFeatureExtractor(truncation=FUSED if config.enable_fusion else PLAIN)
-    )
+    extractor = _extractor(folder, config.enable_fusion)
     return (Listening(feature, Embedding(model), extractor, device, rows),)
 
 
@@ -83,3 +81,16 @@ def _configuration(weights: WeightSettings) -> Any:
     if folder is None:
         return ClapAudioConfig(enable_fusion=True, projection_dim=512)
     return checkpoint.configuration(ClapAudioConfig, folder, NETWORK)
+
+
+def _extractor(folder: Path | None, fused: bool) -> Any:
+    """What makes spectrograms: the checkpoint's own, or the one that its kind was published with."""
+    if folder is None or not (folder / EXTRACTOR).is_file():
+        return ClapFeatureExtractor(truncation=FUSED if fused else PLAIN)
+    extractor = checkpoint.configuration(ClapFeatureExtractor, folder, NETWORK)
+    if extractor.sampling_rate != RATE or extractor.nb_max_samples < RATE:
+        raise Refusal(
+            f"CLAP must hear at {RATE} Hz, a second or more, but '{folder / EXTRACTOR}' says {extractor.sampling_rate} "
+            f"Hz and {extractor.max_length_s} s: give a checkpoint of LAION's."
+        )
+    return extractor

@@ -16,7 +16,6 @@ from torch import nn
 
 from launch.digest import sha256_file
 from launch.refusal import Refusal
-from shards.extract import weights
 from shards.extract.networks import r2plus1d_18, resnet152, vggish
 from shards.extract.weights import Found, Published, WeightSettings, digest_of, drawn, read, told
 
@@ -189,6 +188,16 @@ def test_what_is_no_file_of_tensors_is_refused_in_a_sentence_and_nothing_in_it_i
     assert not (tmp_path / "it_ran").exists()
 
 
+def test_a_name_of_ones_own_may_end_in_anything(tmp_path: Path) -> None:
+    mine = put(tmp_path, "vggish-20240131.pth")
+    assert told(published(), WeightSettings(vggish=mine)).variant == f"weights {sha256_file(mine)[:8]}"
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"A file of weights must be readable, but .* is not: No such file"):
+        digest_of(tmp_path / "gone.pth")
+
+
 def test_a_digest_is_computed_again_when_the_file_changes(tmp_path: Path) -> None:
     path = put(tmp_path)
     first = digest_of(path)
@@ -234,9 +243,7 @@ def test_random_parameters_are_the_same_on_every_machine() -> None:
 def test_the_published_files_names_begin_with_their_digests(part: object) -> None:
     known: Published = part.PUBLISHED  # type: ignore[attr-defined]
     for file in (known.file, *known.older):
-        named = weights._NAMED.search(file)
-        assert named
-        assert named[1] in known.digests
+        assert Path(file).stem.split("-")[1] in known.digests
     assert known.url.startswith("https://")
     assert known.url.endswith(f"/{known.file}")
     assert known.network in WeightSettings.model_fields

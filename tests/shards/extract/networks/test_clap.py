@@ -93,6 +93,13 @@ def test_without_the_extractors_file_it_is_the_one_for_the_network(saved: Path, 
     assert np.array_equal(with_it, without)
 
 
+def test_a_checkpoint_that_hears_at_another_rate_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "tiny", fused=True)
+    ClapFeatureExtractor(sampling_rate=44100).save_pretrained(folder)
+    with pytest.raises(Refusal, match=r"CLAP must hear at 48000 Hz, .* says 44100 Hz"):
+        clap.load(RecipeSettings(weights=WeightSettings(clap=str(folder))), CPU, rows=8)
+
+
 def test_silence_has_a_row_of_its_own(saved: Path) -> None:
     rows = clap.load(RecipeSettings(weights=WeightSettings(clap=str(saved))), CPU, rows=8)[0].rows(
         heard(np.zeros(RATE), RATE)

@@ -111,6 +111,17 @@ def test_weights_in_pytorchs_own_format_say_the_same(saved: Path, tmp_path: Path
     assert np.array_equal(same, other)
 
 
+def test_half_precision_weights_are_run_in_single(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    CLIPModel.from_pretrained(saved).half().save_pretrained(tmp_path)
+    frames = seen(blobs(np.random.default_rng(0), 8, SIZE), Picture(SIZE))
+    whole, half = (
+        clip.load(RecipeSettings(weights=WeightSettings(clip=str(folder))), CPU, rows=8)[0].rows(frames)
+        for folder in (saved, tmp_path)
+    )
+    np.testing.assert_allclose(half, whole, atol=1e-3)
+
+
 def test_a_folder_without_weights_is_refused(saved: Path, tmp_path: Path) -> None:
     shutil.copy(saved / "config.json", tmp_path)
     with pytest.raises(Refusal, match=r"must hold config\.json and weights"):
