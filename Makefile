@@ -1,5 +1,6 @@
 # make demo        the whole chain on a planted corpus: minutes on two cores, no GPU
 # make demo-full   the same at full size: hours on two cores
+# make demo-video  from video files to a page to look at: films clips, extracts, trains, parses; minutes on two cores
 # make test        every test
 # make check       ruff, mypy, import-linter
 # make bench-shards  videos a second read from shards, beside stock WebDataset; the last line is JSON
@@ -16,6 +17,7 @@
 #
 # FAISS=cuda12 or FAISS=cuda13 takes the GPU build of faiss instead; TORCH_INDEX=URL takes torch from another index;
 # PORT=… moves the UI; RUNS=… names another run root;
+# WEIGHTS=… the folder of the published weights of the networks that demo-video runs;
 # STUDY=… the folder of a study, which goes on where it was stopped.
 
 PYTHON ?= python3
@@ -27,7 +29,7 @@ STUDY ?= study
 BIN := .venv/bin
 READY := .venv/.installed-with-faiss-$(FAISS)
 
-.PHONY: install demo demo-full test check bench-shards soak-shards bench-graph study-graph \
+.PHONY: install demo demo-full demo-video test check bench-shards soak-shards bench-graph study-graph \
   bench-loss bench-pretrain soak-pretrain study-pretrain bench-parser ui
 
 install: $(READY)
@@ -47,6 +49,9 @@ demo: $(READY)
 
 demo-full: $(READY)
 	$(BIN)/python -m launch demo --size full
+
+demo-video: $(READY)
+	$(BIN)/python -m launch demo_video $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 test: $(READY)
 	$(BIN)/python -m pytest

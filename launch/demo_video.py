@@ -1,0 +1,69 @@
+"""python -m launch demo_video                                # minutes on two cores (make demo-video)
+python -m launch demo_video --weights ~/.cache/torch/hub/checkpoints
+
+From video files to a page, each stage the command a user would type: films clips whose events are known, extracts their
+features into shards, trains a parser on weak labels, and parses clips that it has not seen into pages with the truth
+beside. Without the published weights the networks are random: they tell the filmed shapes and tones apart, and nothing
+of the world.
+"""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from launch.chain import run, words
+from launch.progress import say
+from launch.settings import Settings
+from launch.tracking import Tracking
+
+RECIPE = "finetune/configs/han.toml"
+LOUD = (
+    "NO WEIGHTS: the networks of this demo are RANDOM. They tell its shapes and tones apart, and nothing of the world. "
+    "Give --weights DIR for the published ones."
+)
+
+
+class Config(Settings):
+    """Films, extracts, trains and parses, and ends with pages to look at."""
+
+    out: Path = Field(Path("demo-video"), description="folder for films, shards, parser and pages")
+    train: int = Field(40, ge=1, description="clips to train on")
+    validation: int = Field(8, ge=1, description="clips to choose the best epoch by")
+    test: int = Field(2, ge=1, description="clips to parse")
+    epochs: int = Field(40, ge=1, description="epochs of training")
+    images_per_second: Literal[1, 2, 4, 8] = Field(2, description="pictures of a second that ResNet-152 looks at")
+    weights: Path | None = Field(
+        None, description="folder with the networks' published weights; none: random ones, which is said loudly"
+    )
+    tracking: Tracking = Tracking()
+
+
+def main(config: Config) -> None:
+    """Runs every stage in turn; stops with the exit code of the first that fails."""
+    start = time.monotonic()
+    if config.weights is None:
+        say(LOUD)
+    where = words(**{"tracking.root": config.tracking.root, "tracking.uri": config.tracking.uri})
+    for stage, arguments in chain(config):
+        run(stage, [*arguments, *where, "--replace", "True"])
+    say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes.{f' {LOUD}' if config.weights is None else ''}")
+    for page in sorted(config.out.glob("parsed/videos/*/page.html")):
+        say(f"To look at in a browser: {page.resolve().as_uri()}")
+
+
+def chain(config: Config) -> list[tuple[str, list[str]]]:
+    """The stages in order with their arguments; the test clips are extracted by `parse`, as anybody's own would be."""
+    out, counts = config.out, {name: getattr(config, name) for name in ("train", "validation", "test")}
+    videos, tables, shards, parser = out / "films/videos", out / "films/tables", out / "shards", out / "parser"
+    weights = {"weights.folder": config.weights} if config.weights else {"weights.missing": "random"}
+    networks = weights | {"images_per_second": config.images_per_second}
+    training = words(**{"training.epochs": config.epochs, "training.batch": 8, "missing": "skip"})  # few clips
+    unseen = words(**{f"extract.{name}": value for name, value in networks.items()}, **{"extract.pattern": "*-test-*"})
+    return [
+        ("film", words(out=out / "films", **counts)),
+        ("extract", [str(videos), *words(pattern="film-[tv][ra]*", out=shards, **networks)]),
+        ("finetune", [RECIPE, *words(shards=shards, tables=tables, out=parser), *training]),
+        ("parse", [str(videos), *words(parser=parser, out=out / "parsed", tables=tables, html=True), *unseen]),
+    ]
