@@ -55,7 +55,8 @@ def main(config: Config) -> None:
 
 def extract(config: Config, means: Means) -> None:
     """The stage, by these means."""
-    found, parts = files.find(config.videos, config.pattern, config.out), _parts(config)
+    found = files.find(config.videos, config.pattern, aside=(config.out, config.tracking.root))
+    parts = _parts(config)
     common = _common(config, means)
     given = common | _inputs(config, found.files)
     if result.is_finished(config.out, given, config.replace):
@@ -99,8 +100,6 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
         aside = counted(len(found.files) - len(chosen), "file")
         say(f"Left aside, since '{parts.place}' does not name it or them: {aside}.")
     missing = parts.without_file([file.stem for file in found.files]) if parts else ()
-    if missing:
-        record.text(result.MISSING, result.missing_table(missing))
     good, bad = examine(means, chosen, config.processes, config.on_bad)
     cutting = partial(parts.cut, trimmed=config.trimmed) if parts else cut
     plan = plan_of(good, cutting, config.videos_per_shard)

@@ -37,10 +37,10 @@ class Found:
     """Names that lead to no file."""
 
 
-def find(places: Sequence[Path], pattern: str, aside: Path) -> Found:
+def find(places: Sequence[Path], pattern: str, aside: Sequence[Path] = ()) -> Found:
     """The files in folders and below them whose names fit the pattern, and the files that are named themselves.
 
-    Hidden files and folders, and the folder `aside`, are left out. Raises Refusal for a place that is not there, and
+    Hidden files and folders, and the folders `aside`, are left out. Raises Refusal for a place that is not there, and
     where no file is found at all.
     """
     files, failures = dict[Path, VideoFile](), list[Failure]()
@@ -64,7 +64,7 @@ def find(places: Sequence[Path], pattern: str, aside: Path) -> Found:
     return Found(tuple(sorted(files.values(), key=lambda file: (file.name, str(file.path)))), tuple(failures))
 
 
-def _below(place: Path, pattern: str, aside: Path) -> Iterator[tuple[Path, str]]:
+def _below(place: Path, pattern: str, aside: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Path and name of what is asked for at a place; links are followed, in circles once."""
     if not place.is_dir():
         if not os.path.lexists(place):
@@ -73,8 +73,8 @@ def _below(place: Path, pattern: str, aside: Path) -> Iterator[tuple[Path, str]]
             )
         yield place.absolute(), place.name
         return
-    top, left = place.absolute(), aside.resolve()
-    seen = {left, top.resolve()}
+    top = place.absolute()
+    seen = {top.resolve(), *(folder.resolve() for folder in aside)}
     for here, folders, names in os.walk(top, onerror=_unreadable, followlinks=True):
         inside = Path(here)
         folders[:] = sorted(each for each in folders if not each.startswith(".") and _new(inside / each, seen))

@@ -31,15 +31,10 @@ def write(
         failures.NAME: failures.table(faults),
     }
     if missing:
-        texts[MISSING] = missing_table(missing)
+        texts[MISSING] = "".join(f"{printable(key)}\n" for key in ("key", *missing))
     for name, text in texts.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text)
-
-
-def missing_table(keys: Sequence[str]) -> str:
-    """The text of `missing.csv`."""
-    return "".join(f"{printable(key)}\n" for key in ("key", *keys))
 
 
 def is_finished(out: Path, given: Mapping[str, str], replace: bool) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from launch.refusal import Refusal
+from shards.extract.extract import Config, extract
 from shards.read import Shards
 from tests.disks import fill
 from tests.shards.at_work import await_notes, contents, launched, notes, untracked
@@ -143,6 +145,27 @@ def test_another_extraction_takes_the_place_of_a_finished_one_only_when_asked(tm
     before = Shards.open(out).manifest.digest
     run(videos, out, replace=True, **more)
     assert Shards.open(out).manifest.digest != before
+
+
+def test_a_second_start_goes_on_with_the_run_of_the_first_and_works_where_the_videos_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = plant(tmp_path / "videos")
+    monkeypatch.chdir(videos)
+    config = Config(videos=(Path(),), out=Path("out"), processes=1, videos_per_shard=PER_SHARD, on_bad="stop")
+    (videos / "zz.txt").unlink()
+    with pytest.raises(Refusal, match=r"03\.mp4' is damaged"):
+        extract(config, means())
+    for _ in range(2):
+        extract(config.model_copy(update={"on_bad": "skip"}), means())
+    said = capsys.readouterr().out
+    assert "Took over 2 of 20 shards." in said
+    assert "nothing is left to do" in said
+    client = MlflowClient(config.tracking.store)
+    experiment = client.get_experiment_by_name("soundsight")
+    assert experiment
+    (last,) = client.search_runs([experiment.experiment_id])
+    assert last.info.status == "FINISHED"
 
 
 def test_what_no_extraction_wrote_is_never_replaced(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import pytest
 from launch.refusal import Refusal
 from shards.extract.files import find
 
-OUT = Path("nowhere")
-
 
 def plant(folder: Path, *names: str) -> Path:
     for name in names:
@@ -18,7 +16,7 @@ def plant(folder: Path, *names: str) -> Path:
     return folder
 
 
-def names(*places: Path, pattern: str = "*", aside: Path = OUT) -> list[str]:
+def names(*places: Path, pattern: str = "*", aside: tuple[Path, ...] = ()) -> list[str]:
     return [file.name for file in find(places, pattern, aside).files]
 
 
@@ -27,9 +25,9 @@ def test_files_are_found_deep_in_the_order_of_their_names(tmp_path: Path) -> Non
     assert names(tmp_path) == ["-first.mp4", "a/y/x.mp4", "a/z.mkv", "b.mp4"]
 
 
-def test_hidden_files_and_folders_are_left_aside_and_so_is_the_output(tmp_path: Path) -> None:
-    plant(tmp_path, ".hidden.mp4", ".cache/x.mp4", "out/000000.tar", ".out.part/x.tar", "a.mp4")
-    assert names(tmp_path, aside=tmp_path / "out") == ["a.mp4"]
+def test_hidden_files_and_folders_are_left_aside_and_so_are_those_that_the_stage_writes(tmp_path: Path) -> None:
+    plant(tmp_path, ".hidden.mp4", ".cache/x.mp4", "out/000000.tar", ".out.part/x.tar", "runs/mlflow.db", "a.mp4")
+    assert names(tmp_path, aside=(tmp_path / "out", tmp_path / "runs")) == ["a.mp4"]
 
 
 def test_a_pattern_chooses_by_the_name_of_the_file(tmp_path: Path) -> None:
@@ -39,7 +37,7 @@ def test_a_pattern_chooses_by_the_name_of_the_file(tmp_path: Path) -> None:
 
 def test_files_may_be_named_themselves_whatever_the_pattern_and_however_often(tmp_path: Path) -> None:
     plant(tmp_path, "a.mkv", "b/.c.mp4")
-    found = find([tmp_path / "b" / ".c.mp4", tmp_path / "a.mkv", tmp_path], "*.mkv", OUT)
+    found = find([tmp_path / "b" / ".c.mp4", tmp_path / "a.mkv", tmp_path], "*.mkv")
     assert [(file.name, file.stem) for file in found.files] == [(".c.mp4", ".c"), ("a.mkv", "a")]
     assert found.files[1].path == tmp_path / "a.mkv"
     assert found.files[1].stamp == (4, (tmp_path / "a.mkv").stat().st_mtime_ns)
@@ -64,7 +62,7 @@ def test_what_is_no_file_is_a_failure_and_never_opened(tmp_path: Path) -> None:
     plant(tmp_path, "a.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "broken.mp4").symlink_to("gone")
-    found = find([tmp_path], "*", OUT)
+    found = find([tmp_path], "*")
     assert [file.name for file in found.files] == ["a.mp4"]
     told = {failure.file: failure.reason for failure in found.failures}
     assert told["pipe.mp4"] == "A video must be a file, but this is a pipe, socket or device."
@@ -73,15 +71,15 @@ def test_what_is_no_file_is_a_failure_and_never_opened(tmp_path: Path) -> None:
 
 def test_a_place_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"folder or a file, but '.*gone' is not there"):
-        find([tmp_path / "gone"], "*", OUT)
+        find([tmp_path / "gone"], "*")
 
 
 def test_a_folder_in_which_no_file_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"no file fits '\*' in '"):
-        find([tmp_path], "*", OUT)
+        find([tmp_path], "*")
     plant(tmp_path, "a.mkv")
     with pytest.raises(Refusal, match=r"no file fits '\*\.mp4' in '.*another --pattern"):
-        find([tmp_path], "*.mp4", OUT)
+        find([tmp_path], "*.mp4")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads every folder")
@@ -89,5 +87,5 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     plant(tmp_path, "a.mp4", "b/c.mp4")
     (tmp_path / "b").chmod(0)
     with pytest.raises(Refusal, match=r"must be readable, but '.*/b' is not \(Permission denied\)"):
-        find([tmp_path], "*", OUT)
+        find([tmp_path], "*")
     (tmp_path / "b").chmod(0o700)
