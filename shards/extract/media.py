@@ -1,6 +1,6 @@
 """What a video file holds, by its headers, and the one place where such a file is opened: safely, as a file alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = 
         seconds = _length(container, chosen, origin)
         if seconds < SHORTEST:
             raise BadClip(f"A video must have a length, but that of '{path}' is zero: leave it out.")
-        audio = tuple(AudioTrack(*_span(each, origin), each.rate or 0, each.channels or 0) for each in sounds)
+        audio = tuple(AudioTrack(*_span(each, origin), *_form(each)) for each in sounds)
         return Media(
             path,
             seconds,
@@ -113,20 +113,25 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Any:
         raise _not_a_video(path, head, error) from None
 
 
+def packets_of(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+    """The packets of these tracks, as far as the file can be read."""
+    try:
+        yield from container.demux(*streams)
+    except (av.error.FFmpegError, IndexError):  # PyAV trips over tracks that turn up in the middle of a damaged file
+        return
+
+
 def length_by_reading(container: Any, streams: Sequence[Any], origin: float) -> float:
     """The second at which the last packet of these tracks ends; reads the file through, without decoding."""
     counted = dict.fromkeys((stream.index for stream in streams), 0.0)
     last = 0.0
-    try:
-        for packet in container.demux(*streams):
-            if packet.size:
-                step = float((packet.duration or 0) * packet.time_base) or _step(packet.stream)
-                time = packet.dts if packet.pts is None else packet.pts
-                begin = counted[packet.stream_index] if time is None else float(time * packet.time_base) - origin
-                counted[packet.stream_index] = begin + step
-                last = max(last, begin + step)
-    except av.error.FFmpegError:
-        pass  # so far, and no further
+    for packet in packets_of(container, streams):
+        if packet.size:
+            step = float((packet.duration or 0) * packet.time_base) or _step(packet.stream)
+            time = packet.dts if packet.pts is None else packet.pts
+            begin = counted[packet.stream_index] if time is None else float(time * packet.time_base) - origin
+            counted[packet.stream_index] = begin + step
+            last = max(last, begin + step)
     return last
 
 
@@ -198,6 +203,12 @@ def _start(stream: Any) -> float:
 def _span(stream: Any, origin: float) -> tuple[int, float, float | None]:
     start = _start(stream) - origin
     return stream.index, start, start + float(stream.duration * stream.time_base) if stream.duration else None
+
+
+def _form(stream: Any) -> tuple[int, int]:
+    """Rate and channels; zeros where FFmpeg does not know the codec."""
+    codec = stream.codec_context
+    return (codec.sample_rate or 0, codec.layout.nb_channels) if codec else (0, 0)
 
 
 def _visual(stream: Any, origin: float) -> VisualTrack:

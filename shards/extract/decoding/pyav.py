@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
+from jaxtyping import Float
 
 from shards.extract.clips import Clip
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
@@ -22,7 +24,7 @@ from shards.extract.decoding.assembly import (
 from shards.extract.decoding.board import Board, black
 from shards.extract.decoding.grid import grid_of, shown
 from shards.extract.decoding.picture import upright
-from shards.extract.decoding.sound import MARGIN, Mixer, Sound
+from shards.extract.decoding.sound import FASTEST, MARGIN, Mixer, Sound
 from shards.extract.decoding.tracks import Piece, pieces
 from shards.extract.media import MAX_PIXELS, Media, examine, length_by_reading, opened
 
@@ -77,18 +79,31 @@ def listen(media: Media, clip: Clip, wanted: Wanted, max_pixels: int) -> tuple[M
     if media.listened is None or not wanted.rates:
         return silence, absent(clip)
     watch = _Watch(clip, clip.start + clip.seconds + MARGIN)
+    found = watch.over(pieces(media, media.listened, clip.start - MARGIN, max_pixels))
+    try:
+        samples, cover = _placed(clip, wanted, found) or (silence, np.zeros(clip.seconds))
+    except av.error.FFmpegError as error:
+        raise BadClip(
+            f"FFmpeg must be able to mix and resample the sound, but not that of '{media.path}' ({media.listened.rate} "
+            f"Hz, {media.listened.channels} channels: {error.strerror}): convert the file.",
+            clip.start,
+        ) from None
+    return samples, Found(cover, watch.reached, tuple(watch.damaged))
+
+
+def _placed(
+    clip: Clip, wanted: Wanted, found: Iterable[Piece]
+) -> tuple[Mapping[int, Samples], Float[np.ndarray, " second"]] | None:
+    """What `Sound.samples` gives; None where there is no whole piece of sound."""
     sound = mixer = None
-    for piece in watch.over(pieces(media, media.listened, clip.start - MARGIN, max_pixels)):
+    for piece in found:
         if piece.frame is None:
             continue
         if sound is None or mixer is None:
-            rate = piece.frame.sample_rate
+            rate = min(piece.frame.sample_rate, FASTEST)
             sound, mixer = Sound(rate, clip.start, clip.seconds, float(piece.frame.time_base or 0)), Mixer(rate)
         sound.place(mixer.mono(piece.frame), piece.time)
-    if sound is None:
-        return silence, Found(np.zeros(clip.seconds), watch.reached, tuple(watch.damaged))
-    samples, cover = sound.samples(wanted.rates)
-    return samples, Found(cover, watch.reached, tuple(watch.damaged))
+    return None if sound is None else sound.samples(wanted.rates)
 
 
 def end_of(media: Media, max_pixels: int) -> float:

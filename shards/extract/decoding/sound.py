@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 MARGIN = 1
 """Seconds before and after a clip that are decoded too: codecs need a start, and filters hear both sides."""
+FASTEST = 384_000
+"""Hz: sound of a higher rate, which a file may only claim to have, is brought down to this."""
 TOLERANCE = (0.001, 0.005)
 """Seconds: timestamps that say so little else than that sound goes on are rounded; at least, and at most."""
 
@@ -99,6 +101,6 @@ def _at(around: Float[np.ndarray, " sample"], rate: int, wanted: int, seconds: i
         frame = av.AudioFrame.from_ndarray(around[None], format="fltp", layout="mono")
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         resampler = av.AudioResampler("fltp", "mono", wanted)
-        around = np.concatenate([part.to_ndarray()[0] for part in resampler.resample(frame) + resampler.resample(None)])
+        around = _joined(resampler.resample(frame) + resampler.resample(None))
     inner = around[MARGIN * wanted : (MARGIN + seconds) * wanted]
     return np.ascontiguousarray(np.clip(np.pad(inner, (0, seconds * wanted - len(inner))), -1, 1), np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-from shards.extract.media import AudioTrack, Media, VisualTrack, opened
+from shards.extract.media import AudioTrack, Media, VisualTrack, opened, packets_of
 
 STEPS_BACK = (0.0, 5.0, 30.0)
 """Seconds: how much earlier a file is asked for, in turn, where it answered with something later than wanted."""
@@ -56,7 +56,7 @@ def _decoded(media: Media, track: AudioTrack | VisualTrack, second: float | None
             except av.error.FFmpegError:
                 return
         clock, damaged = track.start if second is None else None, 0
-        for packet in _packets(container, stream):
+        for packet in packets_of(container, [stream]):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -83,14 +83,6 @@ def _prepare(container: Any, stream: Any, max_pixels: int) -> None:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = av.stream.Discard.all
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Those of the track, as far as the file can be read."""
-    try:
-        yield from container.demux(stream)
-    except av.error.FFmpegError:
-        return
 
 
 def _piece(frame: Any, stream: Any, origin: float, clock: float | None) -> Piece | None:

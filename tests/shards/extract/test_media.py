@@ -194,6 +194,19 @@ def test_a_codec_that_ffmpeg_lacks_is_refused(tmp_path: Path, clip: Path, code: 
     assert av.ffmpeg_version_info in sentence
 
 
+def test_a_second_track_of_sound_in_an_unknown_codec_does_no_harm(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "x.mp4", [(tone(2)[None], 0, "mono"), (tone(2)[None], 0, "mono")], picture_from=0)
+
+    def rename(content: bytes) -> bytes:
+        place = content.rindex(b"mp4a")
+        return content[:place] + b"zzzz" + content[place + 4 :].replace(b"esds", b"free", 1)
+
+    media = examine(changed(tmp_path / "x.mp4", tmp_path / "y.mp4", rename))
+    assert [track.rate for track in media.audio] == [48000, 0]
+    assert media.listened == media.audio[0]
+    assert "the sound" in refusal(tmp_path / "y.mp4", audio_track=1)
+
+
 def test_a_picture_larger_than_the_limit_is_refused_by_its_header(tmp_path: Path, clip: Path) -> None:
     assert f"have {WIDTH} × {HEIGHT}" in refusal(clip, max_pixels=WIDTH * HEIGHT - 1)
     assert examine(clip, max_pixels=WIDTH * HEIGHT).visual

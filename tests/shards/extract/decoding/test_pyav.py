@@ -1,5 +1,6 @@
 """Clips of real files: what is seen and heard at which second, whatever the container, and what is said of bad ones."""
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -347,6 +348,34 @@ def test_pictures_that_become_too_large_in_the_middle_are_not_decoded(tmp_path: 
     bomb = changed(tmp_path / "x.avi", tmp_path / "bomb.avi", blown_up)
     sentence = str(refusal(bomb, Clip("x_0_2", 0, 2)))
     assert "whole picture" in sentence
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(2_000_000_000, 1), (1, 1), (16000, 60_000), (7, 9), (192_000, 2)])
+def test_sound_that_claims_absurd_forms_takes_no_memory_and_raises_nothing_else(
+    tmp_path: Path, rate: int, channels: int
+) -> None:
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 200_036, b"WAVE", b"fmt ", 16, 1, channels, rate,
+                       min(rate * channels * 2, 2**32 - 1), channels * 2 % 65536, 16, b"data", 200_000)  # fmt: skip
+    (tmp_path / "x.wav").write_bytes(head + bytes(200_000))
+    (got,) = PyAV().decode(tmp_path / "x.wav", [Clip("x_0_2", 0, 2)], WANTED)
+    assert isinstance(got, Decoded | BadClip)
+
+
+@pytest.mark.parametrize("kind", [*CONTAINERS, "wav", "h264"])
+def test_whatever_is_wrong_with_a_file_is_told_by_a_sentence(tmp_path: Path, kind: str) -> None:
+    codecs = {"wav": Codecs("", "pcm_s16le", ()), "h264": Codecs()} | CONTAINERS
+    frames, sound = None if kind == "wav" else busy(25), None if kind == "h264" else tone(1)
+    write_video(tmp_path / f"whole.{kind}", frames, 25, sound, codecs=codecs[kind])
+    content, random = (tmp_path / f"whole.{kind}").read_bytes(), np.random.default_rng(7)
+    for _ in range(12):
+        spoilt = bytearray(content[: random.integers(len(content) // 2, len(content))])
+        for place in random.integers(0, len(spoilt), 20):
+            spoilt[place] = random.integers(256)
+        for place in random.integers(0, 600, 5):
+            spoilt[place] = random.integers(256)
+        (tmp_path / f"x.{kind}").write_bytes(spoilt)
+        for got in PyAV().decode(tmp_path / f"x.{kind}", [Clip("x_0_1", 0, 1)], WANTED):
+            assert isinstance(got, Decoded | BadClip)
 
 
 def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
