@@ -16,7 +16,7 @@ from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.extract.decoding import FRAMES_PER_SECOND, Picture, Wanted
 from shards.extract.networks import FeatureNetwork
-from shards.extract.weights import RANDOM, WeightSettings
+from shards.extract.weights import RANDOM, Found, Missing, WeightSettings
 from shards.schema import Feature
 
 RECIPES = {
@@ -60,8 +60,19 @@ class Part(Protocol):
 
 
 def describe(settings: RecipeSettings) -> list[Feature]:
-    """The features of a recipe, with the digests of their weights. Raises Refusal where weights are missing."""
-    return [feature for part in _parts(settings) for feature in part.describe(settings)]
+    """The features of a recipe, with the digests of their weights.
+
+    Raises Refusal where weights are no good; of those that are missing it names all, a sentence each.
+    """
+    features, missing = list[Feature](), list[str]()
+    for part in _parts(settings):
+        try:
+            features += part.describe(settings)
+        except Missing as refusal:
+            missing.append(str(refusal))
+    if missing:
+        raise Refusal("\n".join(missing))
+    return features
 
 
 def load(settings: RecipeSettings, device: torch.device, rows: int = 64) -> list[FeatureNetwork]:
@@ -70,11 +81,16 @@ def load(settings: RecipeSettings, device: torch.device, rows: int = 64) -> list
     return [network for part in parts for network in part.load(settings, device, rows)]
 
 
-def words(settings: RecipeSettings, *told: str) -> str:
-    """A variant of an image network: how many images it looks at unless that is all, and then what else is told."""
+def images_of(settings: RecipeSettings) -> str:
+    """How many images of a second are looked at, in words."""
     images = settings.images_per_second
-    few = "" if images == FRAMES_PER_SECOND else f"{images} image{'s' if images > 1 else ''} a second"
-    return ", ".join(word for word in (few, *told) if word)
+    return f"{images} image{'s' if images > 1 else ''} a second"
+
+
+def variant_of_images(settings: RecipeSettings, found: Found) -> str:
+    """The variant of what a network makes of single images: their number where it is not LLP's, and the weights."""
+    few = "" if settings.images_per_second == FRAMES_PER_SECOND else images_of(settings)
+    return ", ".join(word for word in (few, found.variant) if word)
 
 
 def wanted(networks: Sequence[FeatureNetwork], audio_track: int | None = None) -> Wanted:

@@ -55,6 +55,10 @@ class WeightSettings(Settings):
     )
 
 
+class Missing(Refusal):
+    """Weights are not on this machine: others of the same recipe may be missing too."""
+
+
 @dataclass(frozen=True)
 class Published:
     """The public file of a network's weights."""
@@ -91,7 +95,7 @@ class Found:
 
 
 def told(published: Published, settings: WeightSettings) -> Found:
-    """What `read` would take. Raises Refusal where the file is missing, or is not what its name says."""
+    """What `read` would take. Raises Refusal where the file is missing (Missing), or is not what its name says."""
     path = _find(published, settings)
     if path is None:
         return Found(None, "", False)
@@ -160,7 +164,7 @@ def _find(published: Published, settings: WeightSettings) -> Path | None:
             return folder / name
     if settings.missing == "random":
         return None
-    raise Refusal(
+    raise Missing(
         f"The weights of {published.network} must be on this machine, but '{folder / published.file}' is missing: "
         f"download {published.url} into that folder, name another place (weights.folder, weights.{published.network}), "
         "or let missing weights be random (weights.missing = 'random'), which shows the way but knows nothing."

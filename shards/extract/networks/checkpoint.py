@@ -1,6 +1,8 @@
 """Checkpoints in Hugging Face's layout: a folder of a configuration and weights, on this machine already."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 from transformers.utils import logging
 
 from launch.refusal import Refusal
-from shards.extract.weights import Found, WeightSettings, digest_of, drawn
+from shards.extract.weights import Found, Missing, WeightSettings, digest_of, drawn
 
 CONFIGURATION = "config.json"
 _KINDS = ("*.safetensors", "pytorch_model*.bin")
@@ -35,7 +37,7 @@ def folder_of(network: str, settings: WeightSettings) -> Path | None:
         return _whole(Path(cached).parent, network)
     if settings.missing == "random":
         return None
-    raise Refusal(
+    raise Missing(
         f"The weights of {network} must be on this machine, but '{name}' is neither a folder nor in Hugging Face's "
         f"cache ('{constants.HF_HUB_CACHE}'): download https://huggingface.co/{name} (hf download {name}), name a "
         f"folder (weights.{network}), or let missing weights be random (weights.missing = 'random'), which shows the "
@@ -62,31 +64,45 @@ def configuration(kind: Any, folder: Path, network: str) -> Any:
         raise _another(folder, network, _first_line(error)) from None
 
 
-def read(kind: Any, folder: Path, network: str) -> nn.Module:
-    """The network of a transformers class. Raises Refusal where the folder is another's, or lacks weights."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # the text half of a checkpoint is left unread, on purpose
-    logging.disable_progress_bar()
-    try:
-        module, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise _another(folder, network, _first_line(error)) from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+def read(kind: Any, config: Any, network: str, settings: WeightSettings) -> nn.Module:
+    """The network of a transformers class with its weights, or random ones.
+
+    Raises Refusal where the folder is another network's, or lacks weights of this one.
+    """
+    folder = folder_of(network, settings)
+    if folder is None:
+        return _random(kind(config), network)
+    with _quiet():  # the text half of a checkpoint is left unread, on purpose
+        try:
+            module, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            raise _another(folder, network, _first_line(error)) from None
     lacking = sorted(str(name) for name in [*report["missing_keys"], *report["mismatched_keys"]])
     if lacking:
         raise _another(folder, network, f"it has no '{lacking[0]}' that fits")
     return module.float().requires_grad_(False)
 
 
-def random(module: nn.Module, network: str) -> nn.Module:
+def _random(module: nn.Module, network: str) -> nn.Module:
     """The network with random parameters, the same on every machine."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(drawn(network, name, tuple(parameter.shape)))
     return module.requires_grad_(False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' warnings and bars."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _whole(folder: Path, network: str) -> Path:

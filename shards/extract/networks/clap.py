@@ -65,14 +65,9 @@ def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
 
 def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Listening, ...]:
     """The network on its device."""
-    (feature,), folder = describe(settings), checkpoint.folder_of(NETWORK, settings.weights)
-    config = _configuration(settings.weights)
-    model = (
-        checkpoint.random(ClapAudioModelWithProjection(config), NETWORK)
-        if folder is None
-        else checkpoint.read(ClapAudioModelWithProjection, folder, NETWORK)
-    )
-    extractor = _extractor(folder, config.enable_fusion)
+    (feature,), config = describe(settings), _configuration(settings.weights)
+    model = checkpoint.read(ClapAudioModelWithProjection, config, NETWORK, settings.weights)
+    extractor = _extractor(checkpoint.folder_of(NETWORK, settings.weights), config.enable_fusion)
     return (Listening(feature, Embedding(model), extractor, device, rows),)
 
 

@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from shards.extract.decoding import Picture
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Frames, Normalised
-from shards.extract.recipes import RecipeSettings, words
+from shards.extract.recipes import RecipeSettings, images_of, variant_of_images
 from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
@@ -45,21 +45,16 @@ def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; its variant names the weights."""
     found, config = checkpoint.told(NETWORK, settings.weights), _configuration(settings.weights)
     source = (
-        f"CLIP, unit image embeddings of {settings.images_per_second} frames a second averaged, resized to "
+        f"CLIP, unit embeddings of {images_of(settings)} averaged, resized to "
         f"{config.image_size} × {config.image_size}, {found}"
     )
-    return (Feature(NETWORK, config.projection_dim, words(settings, found.variant), source),)
+    return (Feature(NETWORK, config.projection_dim, variant_of_images(settings, found), source),)
 
 
 def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Frames, ...]:
     """The network on its device."""
-    (feature,), folder = describe(settings), checkpoint.folder_of(NETWORK, settings.weights)
-    config = _configuration(settings.weights)
-    model = (
-        checkpoint.random(CLIPVisionModelWithProjection(config), NETWORK)
-        if folder is None
-        else checkpoint.read(CLIPVisionModelWithProjection, folder, NETWORK)
-    )
+    (feature,), config = describe(settings), _configuration(settings.weights)
+    model = checkpoint.read(CLIPVisionModelWithProjection, config, NETWORK, settings.weights)
     module = Normalised(Embedding(model), MEAN, DEVIATION)
     return (Frames(feature, Picture(config.image_size), module, device, rows, settings.images_per_second),)
 

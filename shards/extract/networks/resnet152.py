@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shards.extract.decoding import Picture
 from shards.extract.networks.network import Frames, Normalised
-from shards.extract.recipes import RecipeSettings, words
+from shards.extract.recipes import RecipeSettings, images_of, variant_of_images
 from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
@@ -76,9 +76,8 @@ class ResNet152(nn.Module):
 def describe(settings: RecipeSettings) -> tuple[Feature, ...]:
     """The feature; the published weights' has no variant, like LLP's packed ones."""
     found = told(PUBLISHED, settings.weights)
-    images = settings.images_per_second
-    source = f"ResNet-152, {images} frames a second averaged, shorter side 256, middle 224 × 224, {found}"
-    return (Feature("resnet152", WIDTH, words(settings, found.variant), source),)
+    source = f"ResNet-152, {images_of(settings)} averaged, shorter side 256, middle 224 × 224, {found}"
+    return (Feature("resnet152", WIDTH, variant_of_images(settings, found), source),)
 
 
 def load(settings: RecipeSettings, device: torch.device, rows: int) -> tuple[Frames, ...]:
