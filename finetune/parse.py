@@ -40,6 +40,8 @@ from shards.traced import written_set
 
 FEATURES, EMBEDDINGS, CLIPS, VIDEOS = "features", "embeddings", "parses", "videos"
 """What `out` holds: a folder a stage, and what is made of them all."""
+FEW = 5
+"""Files that are named on the screen."""
 
 
 class Config(Settings):
@@ -103,14 +105,17 @@ def report(config: Config) -> None:
 
 
 def _tell(config: Config, result: Report, made: Made) -> None:
+    """Says what lacks sound or pictures, where the results are, and what must not be overlooked."""
     place = config.out / VIDEOS
-    for name, told in result.videos.items():
-        for modality in told.get("without", ()):
-            nothing = "sound: nothing is heard in it" if modality == "audio" else "picture: nothing is seen in it"
-            say(f"'{name}' has no {nothing}.")
+    for modality, nothing in (("audio", "sound, so nothing is heard"), ("visual", "picture, so nothing is seen")):
+        without = [name for name, told in result.videos.items() if modality in told.get("without", ())]
+        if without:
+            named = ", ".join(f"'{name}'" for name in without[:FEW]) + (", …" if len(without) > FEW else "")
+            say(f"No {nothing}, in {len(without):,} of {len(result.videos):,} files: {named}.")
     say(f"Wrote {len(result.videos):,} parsed files with {result.events:,} events into '{place}', see {INDEX}.")
-    for told in list(result.videos.values())[:5]:
-        say(f"  {place / told['folder'] / (PAGE if config.html else PARSE)}")
+    for told in list(result.videos.values())[:FEW]:
+        home = place / told["folder"]
+        say(f"  {(home / PAGE).absolute().as_uri() if config.html else home / PARSE}")
     for warned in made.warnings:
         say(warned)
 
@@ -120,6 +125,11 @@ def _check_places(config: Config) -> None:
     for path in config.videos:
         if not path.exists():
             raise Refusal(f"A video to parse must be there, but '{path}' is not: give the file, or its folder.")
+        if path.is_dir() and config.out.resolve().is_relative_to(path.resolve()):
+            raise Refusal(
+                f"Results must not lie among the videos, or they would be taken for some, but '{config.out}' lies in "
+                f"'{path}': give another --out."
+            )
     if config.out.is_dir():
         known = {FEATURES, EMBEDDINGS, CLIPS, VIDEOS}
         foreign = [each.name for each in config.out.iterdir() if each.name not in known and not _unfinished(each)]

@@ -120,7 +120,8 @@ def test_a_folder_of_files_becomes_parses_label_files_timelines_and_pages(
     assert {event["modality"] for event in mute["events"]} == {"visual"}
     assert mute["absent"] == {"audio": [[0, 1]]}
     assert index["-mute"]["without"] == ["audio"]
-    assert "'-mute' has no sound: nothing is heard in it." in said
+    assert "No sound, so nothing is heard, in 1 of 2 files: '-mute'." in said
+    assert (config.out / "videos/-mute/page.html").as_uri() in said
     assert "none.mp4" in said
     assert "There is no sound in this file" in (config.out / "videos/-mute/page.html").read_text()
     lines = (config.out / "videos/long ü/long ü.audio.txt").read_text().splitlines()
@@ -225,6 +226,9 @@ def test_a_folder_that_holds_other_things_is_left_as_it_is(make: Any, ran: list[
     (tmp_path / "file").write_text("mine")
     with pytest.raises(Refusal, match="An output folder must not be a file"):
         parse.main(make(out=tmp_path / "file"))
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(Refusal, match="must not lie among the videos"):
+        parse.main(make(videos=(tmp_path / "mine",), out=tmp_path / "mine/parsed"))
     assert ran == []
 
 
