@@ -191,7 +191,7 @@ def _check(path: Path, container: Any, picture: Any, sound: Any, max_pixels: int
     if picture and picture.width * picture.height > max_pixels:
         raise BadClip(
             f"A picture may have {max_pixels:,} pixels, but those of '{path}' have {picture.width} × {picture.height}: "
-            "make them smaller, or raise --max-pixels."
+            "make them smaller, or raise --max_pixels."
         )
 
 

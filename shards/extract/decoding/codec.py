@@ -6,7 +6,7 @@ says nothing of gaps in it. Files are examined by PyAV, so what it refuses is re
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,16 @@ def _opened(media: Media, max_pixels: int) -> Any:
             f"TorchCodec takes no mirrored pictures, but those of '{media.path}' are: take --decoder pyav for it."
         )
     try:
-        return VideoDecoder(str(media.path.absolute()), stream_index=media.visual.index, dimension_order="NHWC")
-    except (RuntimeError, ValueError) as error:
+        state = media.path.stat()
+        return _scanned(str(media.path.absolute()), media.visual.index, state.st_size, state.st_mtime_ns)
+    except (RuntimeError, ValueError, OSError) as error:
         raise _refused(media, error, None) from None
+
+
+@lru_cache(maxsize=1)
+def _scanned(path: str, index: int, *_: int) -> Any:
+    """The open file, kept for its next clip as long as its size and time stay: TorchCodec first reads it through."""
+    return VideoDecoder(path, stream_index=index, dimension_order="NHWC")
 
 
 def _look(media: Media, decoder: Any, clip: Clip, wanted: Wanted) -> tuple[Mapping[Picture, Frames], Found]:

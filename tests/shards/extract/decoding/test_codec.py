@@ -88,6 +88,18 @@ def test_the_same_is_seen_in_the_middle(tmp_path: Path, clip: Clip) -> None:
     check_same(tmp_path / "x.mp4", clip)
 
 
+def test_a_clip_does_not_depend_on_what_was_decoded_before_and_another_file_is_another(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.mp4", busy(300), 10, None)
+    clips = cut("x", 30.0).clips
+    one_by_one = [next(TorchCodec().decode(tmp_path / "x.mp4", [clip], WANTED)) for clip in reversed(clips)][::-1]
+    for first, second in zip(TorchCodec().decode(tmp_path / "x.mp4", clips, WANTED), one_by_one, strict=True):
+        assert isinstance(first, Decoded)
+        assert isinstance(second, Decoded)
+        assert np.array_equal(first.frames[LARGE], second.frames[LARGE])
+    write_video(tmp_path / "x.mp4", counting(100), 10, None)
+    check_same(tmp_path / "x.mp4")
+
+
 def test_what_it_does_not_do_is_said_and_pyav_is_named(tmp_path: Path) -> None:
     write_frames(tmp_path / "x.mp4", [(flat(20), 0), (flat(90), 40)], turned=(90, True))
     write_video(tmp_path / "x.h264", counting(50), 25, None)

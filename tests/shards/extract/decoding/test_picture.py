@@ -108,3 +108,23 @@ def test_any_pixel_format_and_odd_size_gives_the_colours(
         got = np.asarray(upright(next(container.decode(video=0)))).reshape(-1, 3).mean(axis=0)
     grey = [0.299 * 200 + 0.587 * 80 + 0.114 * 40] * 3
     assert np.abs(got - (grey if pixels == "gray" else (200, 80, 40))).max() < 4
+
+
+@pytest.mark.parametrize(("matrix", "number"), [("ITU709", 1), ("ITU601", 5)])
+@pytest.mark.parametrize("span", [1, 2])
+def test_colours_are_those_of_the_matrix_and_the_range_that_the_file_names(
+    tmp_path: Path, matrix: str, number: int, span: int
+) -> None:
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[:] = (220, 30, 30)
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = number, span
+        frame = av.VideoFrame.from_ndarray(red, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=matrix, dst_color_range=span
+        )
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        got = np.asarray(upright(next(container.decode(video=0)))).reshape(-1, 3).mean(axis=0)
+    assert np.abs(got - (220, 30, 30)).max() < 6
