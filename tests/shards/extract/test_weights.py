@@ -101,6 +101,17 @@ def test_safetensors_are_read_too_in_any_floating_type(tmp_path: Path) -> None:
     torch.testing.assert_close(module.conv.weight, state()["conv.weight"], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy format"])
+@pytest.mark.parametrize("parameters", [False, True], ids=["tensors", "parameters"])
+def test_files_of_every_age_are_read(zipped: bool, parameters: bool, tmp_path: Path) -> None:
+    module = Small()
+    kept = module.state_dict(keep_vars=parameters)
+    torch.save(kept, tmp_path / "mine.pth", _use_new_zipfile_serialization=zipped)
+    loaded = read(published(), WeightSettings(vggish=tmp_path / "mine.pth"), Small)
+    assert torch.equal(loaded.conv.weight, module.conv.weight)
+    assert not loaded.conv.weight.requires_grad
+
+
 def test_counters_that_older_files_lack_are_zero(tmp_path: Path) -> None:
     path = put(tmp_path, norm__num_batches_tracked=None)
     assert read(published(), WeightSettings(vggish=path), Small).norm.num_batches_tracked == 0
