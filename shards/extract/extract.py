@@ -97,13 +97,14 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
     """Examines the files and plans their clips. Raises Refusal where there is none."""
     chosen = [file for file in found.files if parts is None or parts.wants(file.stem)]
     if parts and len(chosen) < len(found.files):
-        aside = counted(len(found.files) - len(chosen), "file")
-        say(f"Left aside, since '{parts.place}' does not name it or them: {aside}.")
+        say(f"Left aside: {counted(len(found.files) - len(chosen), 'file')} that '{parts.place}' does not name.")
     missing = parts.without_file([file.stem for file in found.files]) if parts else ()
     good, bad = examine(means, chosen, config.processes, config.on_bad)
     cutting = partial(parts.cut, trimmed=config.trimmed) if parts else cut
     plan = plan_of(good, cutting, config.videos_per_shard)
     faults = failures.in_order([*found.failures, *bad, *plan.failures])
+    if faults and config.on_bad == "stop":
+        raise Refusal(f"{str(faults[0]).removesuffix('.')}, or go on without what is bad (--on_bad skip).")
     if not plan.clips:
         record.text(failures.NAME, failures.table(faults))
         first = f"the first fault: {faults[0]}" if faults else f"'{parts and parts.place}' names no file that is there."

@@ -134,9 +134,12 @@ def test_a_bad_clip_stops_all_when_asked(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bad_file_stops_all_when_asked(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_file_or_name_stops_all_when_asked(videos: Path, tmp_path: Path) -> None:
     (videos / "text.txt").write_text("no video")
     with pytest.raises(Refusal, match=r"text\.txt' is no video, or go on without"):
+        run(videos, tmp_path / "out", on_bad="stop")
+    write(videos / "text.txt", 10).rename(videos / "a\tb.mp4")
+    with pytest.raises(Refusal, match=r"^a\\tb\.mp4: A video's key must be printable .*, or go on without"):
         run(videos, tmp_path / "out", on_bad="stop")
 
 
@@ -182,7 +185,7 @@ def test_a_list_says_which_parts_are_cut_and_what_has_no_file_is_listed(
     assert Shards.open(tmp_path / "out").manifest.source["left_out"]["missing"] == 1
     said = capsys.readouterr().out
     assert "No file is there for 1 part of the list, as 'gone_0_10': see missing.csv." in said
-    assert f"Left aside, since '{table}' does not name it or them: 1 file." in said
+    assert f"Left aside: 1 file that '{table}' does not name." in said
 
 
 def test_trimmed_files_hold_their_part_from_their_first_second(videos: Path, tmp_path: Path) -> None:
