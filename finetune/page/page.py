@@ -55,7 +55,7 @@ def page(whole: Whole, made: Made, film: Film) -> str:
         "name": escape(whole.name),
         "lead": escape(_lead(whole)),
         "policy": _policy(frame, film),
-        "warnings": _warnings(made.warnings, [*_lacking(whole), *whole.notes]),
+        "warnings": _warnings(made.warnings, [*_lacking(whole), *_unparsed(whole), *whole.notes]),
         "video": ""
         if film.kind == "none"
         else f'<video id="video" preload="auto" src="{escape(film.source)}"></video>',
@@ -106,6 +106,11 @@ def _lacking(whole: Whole) -> Iterable[str]:
             yield f"{NOTHING[name]} {_times(spans)}: nothing is {TITLES[name]} there."
 
 
+def _unparsed(whole: Whole) -> Iterable[str]:
+    if whole.gaps:
+        yield f"Nothing is known {_times(whole.gaps)}: these parts were not asked for, or could not be read."
+
+
 def _times(spans: Sequence[Span]) -> str:
     told = [f"from {start:g} to {end:g} s" for start, end in spans[:3]]
     return ", ".join(told) + (f" and in {len(spans) - 3} more places" if len(spans) > 3 else "")
@@ -131,6 +136,7 @@ def _data(whole: Whole, made: Made, film: Film) -> dict[str, Any]:
         "events": [_event(event) for event in whole.events],
         "truth": None if whole.truth is None else [_event(event) for event in whole.truth],
         "absent": whole.absent,
+        "gaps": whole.gaps,
         "clips": [{"start": clip.start, "end": clip.end, "curves": _curves(clip.parse)} for clip in whole.clips],
     }
 

@@ -6,6 +6,8 @@ a modality and a category, and names its modality as the participant, by which E
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from mimetypes import guess_type
+from pathlib import Path
 from xml.etree import ElementTree
 
 from finetune.parses.events import LANES, Event
@@ -18,15 +20,18 @@ UNDATED = "1970-01-01T00:00:00Z"
 """The format wants a date; no clock is read, so that equal parses are equal files."""
 
 
-def elan_xml(events: Iterable[Event]) -> bytes:
+def elan_xml(events: Iterable[Event], media: Path | None = None) -> bytes:
     """The annotation document of these events, UTF-8; without any, one that has a tier a modality with nothing in it.
 
-    It names no media file, which nobody knows here: ELAN asks for it (Edit → Linked Files).
+    It opens with its media file where that is known; else ELAN asks for it (Edit → Linked Files).
     """
     ElementTree.register_namespace("xsi", XSI)
     about = {"AUTHOR": "Soundsight", "DATE": UNDATED, "FORMAT": "3.0", "VERSION": "3.0"}
     root = ElementTree.Element("ANNOTATION_DOCUMENT", about | {f"{{{XSI}}}noNamespaceSchemaLocation": SCHEMA})
-    ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    header = ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    if media:
+        where = {"MEDIA_URL": media.absolute().as_uri(), "MIME_TYPE": guess_type(media.name)[0] or "unknown"}
+        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", where)
     ordered = sorted(events, key=lambda event: (LANES.index(event.modality), event.category, event.onset))
     slots = _add_slots(ElementTree.SubElement(root, "TIME_ORDER"), ordered)
     tiers = list[ElementTree.Element]()

@@ -52,7 +52,7 @@ class Report:
         _write(home / PARSE, content)
         for lane in LANES:
             (home / f"{name}.{lane}{TRACK}").write_text(audacity_text(in_lane(whole.events, lane)))
-        (home / f"{name}{DOCUMENT}").write_bytes(elan_xml(whole.events))
+        (home / f"{name}{DOCUMENT}").write_bytes(elan_xml(whole.events, Path(whole.file)))
         if whole.seconds <= DRAWN:
             shown = VideoParse(whole.name, max(1, round(whole.seconds + 0.499)), whole.events, {})
             timeline_figure(shown, whole.truth).savefig(home / TIMELINE, dpi=130)

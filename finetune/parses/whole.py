@@ -11,6 +11,8 @@ from shards.schema import MODALITIES
 
 NEAR = 2e-3
 """Seconds by which two clips may miss each other and still touch: their times are rounded to milliseconds."""
+SHORTEST = 1.0
+"""Seconds of a gap that is told; shorter is a tail that makes no clip."""
 Span = tuple[float, float]
 """[start, end) in seconds of a file."""
 
@@ -70,6 +72,14 @@ class Whole:
         )
 
     @property
+    def gaps(self) -> tuple[Span, ...]:
+        """Where the file was not parsed: between parts that were asked for, and where a clip was no use."""
+        parsed = _joined([sorted((clip.start, clip.end) for clip in self.clips)])
+        edges = [0.0, *(edge for span in parsed for edge in span), self.seconds]
+        spans = zip(edges[::2], edges[1::2], strict=True)
+        return tuple((round(start, 3), round(end, 3)) for start, end in spans if end - start >= SHORTEST)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it, each sentence once."""
         return tuple(dict.fromkeys(note for clip in self.clips for note in clip.notes))
@@ -88,6 +98,7 @@ class Whole:
             "events": [asdict(event) for event in self.events],
             **truth,
             "absent": {name: [list(span) for span in spans] for name, spans in self.absent.items()},
+            "not_parsed": [list(span) for span in self.gaps],
             "notes": list(self.notes),
             "clips": clips,
         }

@@ -138,6 +138,19 @@ def test_the_confidences_are_those_of_the_second_and_absent_ones_are_no_number(s
     assert "no sound" in shown.evaluate("document.getElementById('now').textContent")
 
 
+def test_parts_that_were_not_parsed_are_shown_as_such(browser: Browser, whole: Whole, tmp_path: Path) -> None:
+    show(browser, tmp_path, replace(whole, clips=whole.clips[1:]), Film("none"))
+    assert (
+        browser.evaluate(
+            "[...document.querySelectorAll('.lane .gone')].filter(e => e.textContent === 'not parsed').length"
+        )
+        == 3
+    )
+    assert browser.evaluate("$('now').textContent") == "not parsed here"
+    browser.evaluate("seek(11)")
+    assert browser.evaluate("$('now').textContent") == "Heard: Dog"
+
+
 def test_a_click_on_an_event_or_a_lane_leads_there_and_space_then_plays(shown: Browser) -> None:
     shown.click(".lane.visual .event")
     assert round(at(shown), 2) == 2

@@ -128,3 +128,10 @@ def test_what_is_not_there_is_said_first(whole: Whole, absent: Any, said: str) -
     assert not [
         each for each in Reader(page(whole_of_it, Made({}), FILM)).named("section") if each.get("class") == "warnings"
     ]
+
+
+def test_parts_that_were_not_parsed_are_not_taken_for_silent_ones(whole: Whole) -> None:
+    html = page(replace(whole, clips=whole.clips[1:2]), MADE, FILM)
+    assert "Nothing is known from 0 to 10 s, from 20 to 22.4 s" in Reader(html).texts["p"]
+    assert data(html)["gaps"] == [[0, 10], [20, 22.4]]
+    assert data(page(whole, MADE, FILM))["gaps"] == []

@@ -1,6 +1,7 @@
 """Label files that Audacity and ELAN read: what goes in comes out, and the documents keep their formats' rules."""
 
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -102,3 +103,19 @@ def test_a_parse_of_nothing_has_a_track_without_labels_and_a_document_without_an
     assert audacity_text(()) == ""
     assert from_elan(elan_xml(())) == []
     assert tiers(elan_xml(())) == {lane: [] for lane in LANES}
+
+
+def test_elan_opens_the_media_file_where_it_is_known() -> None:
+    document = ElementTree.fromstring(elan_xml(random_events(0), Path("/videos/größe #1 & co.mp4")))
+    (media,) = document.iter("MEDIA_DESCRIPTOR")
+    assert media.attrib == {
+        "MEDIA_URL": "file:///videos/gr%C3%B6%C3%9Fe%20%231%20%26%20co.mp4",
+        "MIME_TYPE": "video/mp4",
+    }
+    assert not list(ElementTree.fromstring(elan_xml(random_events(0))).iter("MEDIA_DESCRIPTOR"))
+
+
+def test_times_between_seconds_are_told_to_the_millisecond() -> None:
+    events = (Event("Dog", "audio", 101.8, 122.4, 0.5),)
+    assert from_elan(elan_xml(events)) == said(events)
+    assert from_audacity(audacity_text(events), "audio") == said(events)

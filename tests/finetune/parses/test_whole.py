@@ -56,6 +56,13 @@ def test_what_is_absent_is_told_in_seconds_of_the_file_and_joined() -> None:
     assert whole(clip(0, 10, [])).silent == ()
 
 
+def test_what_was_not_parsed_is_told() -> None:
+    some = Whole("x", "x.mp4", 60.3, (clip(5, 15, []), clip(15, 25, []), clip(24, 30, []), clip(50, 60, [])))
+    assert some.gaps == ((0, 5), (30, 50))  # a tail of 0.3 seconds makes no clip
+    assert some.content()["not_parsed"] == [[0, 5], [30, 50]]
+    assert whole(clip(0, 10, []), clip(10, 12.4, [])).gaps == ()
+
+
 def test_truth_is_that_of_the_clips_of_which_it_is_known() -> None:
     first, second = clip(0, 10, []), clip(10, 20, [])
     assert whole(first, second).truth is None
