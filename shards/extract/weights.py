@@ -91,7 +91,7 @@ class Found:
         return "" if self.published else f"weights {self.digest[:DIGITS]}"
 
     def __str__(self) -> str:
-        return f"weights {self.file}, sha256 {self.digest}" if self.file else f"{RANDOM}: nothing was learned"
+        return f"{RANDOM}: nothing was learned" if self.file is None else f"weights {self.file}, sha256 {self.digest}"
 
 
 def told(published: Published, settings: WeightSettings) -> Found:

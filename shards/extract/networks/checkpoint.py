@@ -53,7 +53,7 @@ def told(network: str, settings: WeightSettings) -> Found:
     digests = [digest_of(file) for file in _files(folder)]
     joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     name = getattr(settings, network)
-    return Found(Path(name).name if Path(name).is_dir() else name, joined, False)
+    return Found(Path(name).resolve().name if Path(name).is_dir() else name, joined, False)
 
 
 def configuration(kind: Any, folder: Path, network: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
 
 from launch.digest import sha256_file
 from launch.refusal import Refusal
@@ -71,6 +71,19 @@ def test_the_weights_digest_is_the_variant_and_the_whole_of_it_is_in_the_source(
     assert feature.variant == f"weights {digest[:8]}"
     assert digest in feature.source
     assert str(saved.parent) not in feature.source
+
+
+def test_the_folder_one_stands_in_has_its_own_name(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(saved)
+    (feature,) = clip.describe(RecipeSettings(weights=WeightSettings(clip=".")))
+    assert "weights tiny, sha256" in feature.source
+
+
+def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=50, **SMALL)).save_pretrained(tmp_path)
+    with pytest.raises(Refusal, match="must hold that network"):
+        clip.load(RecipeSettings(weights=WeightSettings(clip=str(tmp_path))), CPU, rows=8)
 
 
 def test_a_name_is_looked_for_in_the_cache(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
