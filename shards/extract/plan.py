@@ -109,7 +109,10 @@ def plan_of(files: Sequence[Examined], cutting: Cutting, videos_per_shard: int) 
         dropped += cut.dropped
         clips += [Planned(each, clip) for clip in dict.fromkeys(cut.clips)]  # parts of a list may overlap
         for clip in cut.beyond:
-            reason = f"A part must begin before its file ends, but '{clip.key}' does not: it has {each.seconds:g} s."
+            reason = (
+                f"A part must begin before its file ends, but '{clip.key}' does not, for the file has {each.seconds:g} "
+                "s: give --trimmed True where files hold their parts alone."
+            )
             failures.append(Failure(each.file.name, clip.start, reason))
     _check_keys(clips)
     return Plan(tuple(clips), videos_per_shard, tuple(failures), dropped)

@@ -77,7 +77,7 @@ def test_parts_of_a_list_that_begin_after_the_files_end_are_failures(tmp_path: P
     plan = plan_of([file("a.mp4", 20)], parts.cut, 4)
     assert [each.clip.key for each in plan.clips] == ["a_0_10"]
     assert [(fault.file, fault.second) for fault in plan.failures] == [("a.mp4", 30)]
-    assert "'a_30_40' does not: it has 20 s" in plan.failures[0].reason
+    assert "'a_30_40' does not, for the file has 20 s: give --trimmed True" in plan.failures[0].reason
 
 
 def test_parts_that_overlap_give_a_clip_once(tmp_path: Path) -> None:
