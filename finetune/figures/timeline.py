@@ -20,16 +20,18 @@ SHORT = 20
 """Seconds of a video up to which each has a mark on the axis; in longer ones a bar needs 1/20 of it for its number."""
 
 
-def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None) -> Figure:
+def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None, warning: str = "") -> Figure:
     """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
 
     A predicted bar is full and carries its confidence, unless it is too narrow in a long video; the true one, where
-    truth is known, is pale and hatched below it. A lane in which nothing happens says so.
+    truth is known, is pale and hatched below it. A lane in which nothing happens says so. A `warning` stands
+    below the title.
     """
     rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
     heights = [max(1, len(each)) for each in rows]
     figure = Figure(figsize=(9 if parse.seconds <= SHORT else 14, 1.9 + 0.42 * sum(heights)), layout="constrained")
-    figure.suptitle(parse.key, fontsize=11).set_parse_math(False)  # a key may hold dollar signs
+    title = f"{parse.key}\n{warning}" if warning else parse.key
+    figure.suptitle(title, fontsize=11).set_parse_math(False)  # a key may hold dollar signs
     panels = figure.subplots(len(LANES), 1, sharex=True, height_ratios=heights)
     for panel, lane, names in zip(panels, LANES, rows, strict=True):
         _lane(panel, lane.replace("_", "-"), names)

@@ -55,13 +55,18 @@ class Report:
         (home / f"{name}{DOCUMENT}").write_bytes(elan_xml(whole.events, Path(whole.file)))
         if whole.seconds <= DRAWN:
             shown = VideoParse(whole.name, max(1, round(whole.seconds + 0.499)), whole.events, {})
-            timeline_figure(shown, whole.truth).savefig(home / TIMELINE, dpi=130)
+            timeline_figure(shown, whole.truth, self._warned).savefig(home / TIMELINE, dpi=130)
         if self.pages:
             film = film_of(Path(whole.file), self.place / name, self.pages.settings, self.pages.max_pixels)
             (home / PAGE).write_text(page(whole, self.made, film), encoding="utf-8")
         told = {"file": whole.file, "folder": name, "seconds": whole.seconds, "events": len(whole.events)}
         self.videos[whole.name] = told | ({"without": list(whole.silent)} if whole.silent else {})
         self.events += len(whole.events)
+
+    @property
+    def _warned(self) -> str:
+        """What a picture, which has no room for sentences, says of all warnings: how each begins."""
+        return ", ".join(warning.partition(":")[0] for warning in self.made.warnings)
 
     def finish(self) -> None:
         """Writes the index."""

@@ -70,3 +70,16 @@ def test_a_short_video_has_an_axis_of_its_own_length() -> None:
 
 def test_a_key_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
     timeline_figure(parse(key="$x_{2}^$_0_10")).savefig(BytesIO())
+
+
+def test_a_warning_stands_below_the_title() -> None:
+    title = timeline_figure(parse(), warning="RANDOM WEIGHTS")._suptitle
+    assert title is not None
+    assert title.get_text() == "abc_30_40\nRANDOM WEIGHTS"
+
+
+def test_a_long_video_has_numbers_only_where_there_is_room_and_fewer_marks() -> None:
+    events = (Event("Dog", "audio", 0, 4, 0.5), Event("Dog", "audio", 100, 200.4, 0.75))
+    panel = timeline_figure(parse(events=events, seconds=600)).axes[0]
+    assert [text.get_text() for text in panel.texts] == ["0.75"]
+    assert len(panel.get_xticks()) < 20
