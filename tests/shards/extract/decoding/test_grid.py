@@ -1,6 +1,6 @@
 """At each time of the grid the frame is shown that began last; seconds without any are absent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from hypothesis import given
@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 
 from shards.extract.decoding.grid import covered, grid_of, shown, sources, there
 
-FRAMES = st.lists(st.tuples(st.floats(-3, 12), st.floats(0.01, 2), st.booleans()), max_size=30)
+FRAMES = st.lists(
+    st.tuples(st.integers(-3000, 12_000), st.integers(1, 2000), st.booleans()),
+    max_size=30,
+    unique_by=lambda each: each[0],
+)
+"""Time and duration in milliseconds, and whether the frame is whole."""
 
 
-def cells_of(frames: list[tuple[float, float, object]], seconds: int, rate: int, length: float) -> list[object]:
+def cells_of(frames: Sequence[tuple[float, float, object]], seconds: int, rate: int, length: float) -> list[object]:
     """The frame of each cell, None where nothing is shown."""
     cells: list[object] = [None] * (seconds * rate)
     for own, _, _, frame in shown(frames, grid_of(seconds, rate), length):
@@ -26,20 +31,20 @@ def test_the_grid_is_the_middle_of_its_cells() -> None:
 
 
 @given(FRAMES)
-def test_each_time_shows_the_last_frame_that_began_before_it(frames: list[tuple[float, float, bool]]) -> None:
-    ordered = sorted(frames, key=lambda each: each[0])
-    numbered = [(time, duration, number if whole else None) for number, (time, duration, whole) in enumerate(ordered)]
-    good = [each for each in numbered if each[2] is not None]
+def test_each_time_shows_the_last_frame_that_began_before_it(frames: list[tuple[int, int, bool]]) -> None:
+    ordered = [(time / 1000, span / 1000, time if whole else None) for time, span, whole in sorted(frames)]
     expected: list[object] = []
-    for time in grid_of(10, 8):
-        before = [each for each in good if each[0] <= time + 1e-6]
-        later = [each for each in good if each[0] > time + 1e-6]
-        lost = [each for each in numbered if each[2] is None and before and each[0] >= before[-1][0]]
-        goes_on = any(each[0] + each[1] > time + 1e-6 for each in [*before[-1:], *lost]) if before else False
-        same = [each for each in before if before and each[0] == before[-1][0]]
-        goes_on |= any(each[0] + each[1] > time + 1e-6 for each in same)
-        expected.append(same[0][2] if same and (later or goes_on) else None)
-    assert cells_of(numbered, 10, 8, 10) == expected
+    for time in grid_of(10, 8) + 1e-6:
+        begun = [each for each in ordered if each[2] is not None and each[0] <= time]
+        if not begun:
+            expected.append(None)
+            continue
+        held = begun[-1]
+        followed = any(each[2] is not None and each[0] > time for each in ordered)
+        lost = [each for each in ordered if each[2] is None and each[0] > held[0]]
+        lasts = max(each[0] + each[1] for each in [held, *lost])
+        expected.append(held[2] if followed or lasts > time else None)
+    assert cells_of(ordered, 10, 8, 10) == expected
 
 
 def test_a_frame_that_begins_at_a_time_of_the_grid_is_shown_at_it_whatever_the_rounding() -> None:
