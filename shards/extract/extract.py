@@ -110,6 +110,12 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
         first = f"the first fault: {faults[0]}" if faults else f"'{parts and parts.place}' names no file that is there."
         raise Refusal(f"At least one clip must come of {counted(len(found.files), 'file')}, but none does; {first}")
     say(f"Planned: {counted(len(plan.clips), 'clip')} of {counted(len(good), 'file')}.")
+    if parts and (short := plan.cut_short()):
+        say(
+            f"{counted(len(short), 'part')} of the list end a second or more after their files, as "
+            f"'{short[0].clip.key}' in {short[0].of.seconds:g} s: what is not there is absent. Where files hold their "
+            "parts alone, give --trimmed True."
+        )
     return Survey(plan, tuple(faults), missing)
 
 

@@ -84,6 +84,10 @@ class Plan:
         first = number * self.videos_per_shard
         return self.clips[first : first + self.videos_per_shard]
 
+    def cut_short(self) -> list[Planned]:
+        """Clips that have more than a begun second less than their keys say."""
+        return [each for each in self.clips if each.clip.seconds - (each.clip.end - each.clip.start) > 2]
+
     def digest(self, number: int) -> str:
         """Of a shard's clips, and of the state (size and time of change) of the files they come from."""
         chosen = self.of_shard(number)

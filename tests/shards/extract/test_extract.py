@@ -188,6 +188,15 @@ def test_a_list_says_which_parts_are_cut_and_what_has_no_file_is_listed(
     assert f"Left aside: 1 file that '{table}' does not name." in said
 
 
+def test_parts_that_are_cut_short_are_said_with_the_likely_remedy(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(videos, tmp_path / "out", segments=segments(tmp_path, 'a, 5, 15, "/m/09x0r"'))
+    said = capsys.readouterr().out
+    assert "1 part of the list end a second or more after their files, as 'a_5_15' in 12.5 s" in said
+    assert "--trimmed True" in said
+
+
 def test_trimmed_files_hold_their_part_from_their_first_second(videos: Path, tmp_path: Path) -> None:
     table = segments(tmp_path, 'a, 30, 40, "/m/09x0r"')
     run(videos, tmp_path / "out", segments=table, trimmed=True)

@@ -1,5 +1,6 @@
 """A plan holds every clip once, in the order of files and time, whoever decodes it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def test_parts_of_a_list_that_begin_after_the_files_end_are_failures(tmp_path: P
     assert [each.clip.key for each in plan.clips] == ["a_0_10"]
     assert [(fault.file, fault.second) for fault in plan.failures] == [("a.mp4", 30)]
     assert "'a_30_40' does not, for the file has 20 s: give --trimmed True" in plan.failures[0].reason
+
+
+def test_parts_of_a_list_that_reach_beyond_the_files_end_are_known(tmp_path: Path) -> None:
+    parts = listed(tmp_path, 'a, 0, 10, "x"', 'a, 5, 15, "x"', 'a, 0, 9.5, "x"', 'b, 5, 15, "x"')
+    plan = plan_of([file("a.mp4", 9.6), file("b.mp4", 20)], parts.cut, 4)
+    assert [each.clip.key for each in plan.cut_short()] == ["a_5_15"]
+    trimmed = plan_of([file("b.mp4", 9.6)], partial(parts.cut, trimmed=True), 4)
+    assert trimmed.cut_short() == []
 
 
 def test_parts_that_overlap_give_a_clip_once(tmp_path: Path) -> None:
