@@ -1,6 +1,6 @@
 """The timeline of one video: who is heard, who is seen, and what is both at once, beside the truth when it is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -16,16 +16,22 @@ COLOURS = dict(zip(CATEGORIES, _SHADES, strict=True))
 """Each category's colour, the same in every picture."""
 HEIGHT = 0.38
 """Of a bar, in rows."""
+GREY = "0.92"
 SHORT = 20
 """Seconds of a video up to which each has a mark on the axis; in longer ones a bar needs 1/20 of it for its number."""
 
 
-def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None, warning: str = "") -> Figure:
+def timeline_figure(
+    parse: VideoParse,
+    truth: Sequence[Event] | None = None,
+    blank: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    warning: str = "",
+) -> Figure:
     """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
 
     A predicted bar is full and carries its confidence, unless it is too narrow in a long video; the true one, where
-    truth is known, is pale and hatched below it. A lane in which nothing happens says so. A `warning` stands
-    below the title.
+    truth is known, is pale and hatched below it. A lane in which nothing happens says so. `blank` names, by
+    lane, the times at which nothing can be known, which are grey; a `warning` stands below the title.
     """
     rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
     heights = [max(1, len(each)) for each in rows]
@@ -40,11 +46,14 @@ def timeline_figure(parse: VideoParse, truth: Sequence[Event] | None = None, war
             _predicted(panel, event, names, 0.0 if truth is None else -HEIGHT / 2, narrow)
         for event in in_lane(truth or (), lane):
             _true(panel, event, names)
+        for start, end in (blank or {}).get(lane, ()):
+            panel.axvspan(start, end, color=GREY, linewidth=0, zorder=0)
         panel.set_xlim(0, parse.seconds)
     if parse.seconds <= SHORT:
         panels[-1].set_xticks(range(parse.seconds + 1))
     panels[-1].set_xlabel("second")
-    _legend(figure, [name for name in CATEGORIES if any(name in each for each in rows)], truth is not None)
+    shown = [name for name in CATEGORIES if any(name in each for each in rows)]
+    _legend(figure, shown, truth is not None, any((blank or {}).values()))
     return figure
 
 
@@ -85,9 +94,10 @@ def _true(panel: Axes, event: Event, names: Sequence[str]) -> None:
     panel.barh(row, length, HEIGHT, left=event.onset, facecolor=pale, edgecolor="dimgray", hatch="////", linewidth=0.6)
 
 
-def _legend(figure: Figure, names: Sequence[str], with_truth: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], with_truth: bool, with_blank: bool) -> None:
     """A key to the colours, and to the two kinds of bars."""
     kinds = [Patch(facecolor="lightgray", edgecolor="black", linewidth=0.6, label="predicted, with its confidence")]
     kinds += [Patch(facecolor="white", edgecolor="dimgray", hatch="////", label="true")] if with_truth else []
+    kinds += [Patch(facecolor=GREY, label="no sound, no picture, or not parsed")] if with_blank else []
     colours = [Patch(facecolor=COLOURS[name], label=name.replace("_", " ")) for name in names]
     figure.legend(handles=[*kinds, *colours], loc="outside lower center", ncols=4, fontsize=8, frameon=False)

@@ -55,7 +55,7 @@ class Report:
         (home / f"{name}{DOCUMENT}").write_bytes(elan_xml(whole.events, Path(whole.file)))
         if whole.seconds <= DRAWN:
             shown = VideoParse(whole.name, max(1, round(whole.seconds + 0.499)), whole.events, {})
-            timeline_figure(shown, whole.truth, self._warned).savefig(home / TIMELINE, dpi=130)
+            timeline_figure(shown, whole.truth, whole.blank, self._warned).savefig(home / TIMELINE, dpi=130)
         if self.pages:
             film = film_of(Path(whole.file), self.place / name, self.pages.settings, self.pages.max_pixels)
             (home / PAGE).write_text(page(whole, self.made, film), encoding="utf-8")

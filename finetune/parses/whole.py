@@ -80,6 +80,13 @@ class Whole:
         return tuple((round(start, 3), round(end, 3)) for start, end in spans if end - start >= SHORTEST)
 
     @property
+    def blank(self) -> dict[str, tuple[Span, ...]]:
+        """Lane → where nothing of it can be known: there is no sound, no picture, or the part was not parsed."""
+        lacking = {name: [*self.absent.get(name, ()), *self.gaps] for name in MODALITIES}
+        lacking[LANES[-1]] = [span for spans in lacking.values() for span in spans]
+        return {lane: _joined([sorted(spans)]) for lane, spans in lacking.items()}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it, each sentence once."""
         return tuple(dict.fromkeys(note for clip in self.clips for note in clip.notes))

@@ -83,3 +83,9 @@ def test_a_long_video_has_numbers_only_where_there_is_room_and_fewer_marks() -> 
     panel = timeline_figure(parse(events=events, seconds=600)).axes[0]
     assert [text.get_text() for text in panel.texts] == ["0.75"]
     assert len(panel.get_xticks()) < 20
+
+
+def test_what_cannot_be_known_is_grey() -> None:
+    figure = timeline_figure(parse(events=()), blank={"audio": [(2, 5)], "visual": [], "audio_visual": [(2, 5)]})
+    assert [bars(figure, lane, hatched=False) for lane in range(3)] == [[(2, 5)], [], [(2, 5)]]
+    assert "not parsed" in figure.legends[0].get_texts()[-1].get_text()

@@ -63,6 +63,15 @@ def test_what_was_not_parsed_is_told() -> None:
     assert whole(clip(0, 10, []), clip(10, 12.4, [])).gaps == ()
 
 
+def test_a_lane_is_blank_where_nothing_of_it_can_be_known() -> None:
+    some = Whole("x", "x", 30, (clip(0, 10, [], absent={"audio": [3, 4]}), clip(20, 30, [], absent={"visual": [0]})))
+    assert some.blank == {
+        "audio": ((3, 5), (10, 20)),
+        "visual": ((10, 21),),
+        "audio_visual": ((3, 5), (10, 21)),
+    }
+
+
 def test_truth_is_that_of_the_clips_of_which_it_is_known() -> None:
     first, second = clip(0, 10, []), clip(10, 20, [])
     assert whole(first, second).truth is None
