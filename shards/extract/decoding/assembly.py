@@ -20,15 +20,15 @@ class Found:
     """What came of one track: how much of each second there is, how far it goes, what of it was damaged."""
 
     cover: Float[np.ndarray, " second"]
-    reached: float
-    """Second of the file at which the track ends, or something later than the clip's end."""
+    reached: float | None
+    """Second of the file at which the track ends, or something later than the clip's end; None: nobody looked."""
     damaged: tuple[float, ...] = ()
     """Seconds of the file where frames within the clip are damaged."""
 
 
 def absent(clip: Clip) -> Found:
-    """What comes of a track that is not there."""
-    return Found(np.zeros(clip.seconds), 0.0)
+    """What comes of a track that is not there, or not wanted."""
+    return Found(np.zeros(clip.seconds), None)
 
 
 def check_begins(media: Media, clip: Clip) -> None:
@@ -41,9 +41,15 @@ def check_begins(media: Media, clip: Clip) -> None:
         )
 
 
-def breaks_off(media: Media, clip: Clip, *found: Found) -> bool:
-    """Whether the file ends before the clip does and its header has said otherwise."""
-    return max(each.reached for each in found) < min(clip.end, media.seconds) - SLACK
+def breaks_off(media: Media, clip: Clip, visual: Found, audio: Found) -> bool:
+    """Whether the file ends before the clip does and its header has said otherwise.
+
+    Where only one of two tracks was looked at, its own header must say when it ends: nothing is known else.
+    """
+    tracks = [(track, found.reached) for track, found in ((media.visual, visual), (media.listened, audio)) if track]
+    looked = [(track.end, reached) for track, reached in tracks if reached is not None]
+    promised = [media.seconds if len(looked) == len(tracks) else end or 0.0 for end, _ in looked]
+    return bool(looked) and max(reached for _, reached in looked) < min(clip.end, max(promised)) - SLACK
 
 
 def broken_off(media: Media, clip: Clip, second: float) -> BadClip:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shards.extract.clips import Clip, cut
-from shards.extract.decoding import BadClip, Decoded
+from shards.extract.decoding import BadClip, Decoded, Wanted
 from shards.extract.decoding.pyav import PyAV
 from shards.extract.encode import Codecs, write_video
 from tests.shards.extract.decoding.results import SMALL, WANTED, decoded, levels, one, refusal
@@ -35,6 +35,24 @@ def test_clips_before_the_end_of_a_truncated_file_are_good_and_others_say_where_
         assert isinstance(bad, BadClip)
         assert bad.second == pytest.approx(24, abs=2)
         assert f"ends at second {bad.second:.1f} of the 40.0 that its header says" in str(bad)
+
+
+@pytest.mark.parametrize("wanted", [Wanted((SMALL,), ()), Wanted((), (16000,))])
+def test_it_is_said_too_where_only_one_of_its_tracks_is_wanted(tmp_path: Path, long: Path, wanted: Wanted) -> None:
+    short = changed(long, tmp_path / "x.mp4", lambda content: content[: len(content) * 6 // 10])
+    assert "that its header says" in str(refusal(short, Clip("x_20_30", 20, 30), wanted))
+    assert one(short, Clip("x_10_20", 10, 20), wanted=wanted).present.any(axis=1).sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+@pytest.mark.parametrize(("seen", "heard"), [(2, 5), (5, 2)])
+@pytest.mark.parametrize("wanted", [Wanted((SMALL,), ()), Wanted((), (16000,))])
+def test_a_track_that_ends_before_the_other_is_not_taken_for_broken_off(
+    tmp_path: Path, kind: str, seen: int, heard: int, wanted: Wanted
+) -> None:
+    write_video(tmp_path / f"x.{kind}", busy(25 * seen), 25, tone(heard))
+    got = one(tmp_path / f"x.{kind}", wanted=wanted)
+    assert got.present.sum(axis=1).tolist() == ([0, seen] if wanted.pictures else [heard, 0])
 
 
 def test_damaged_frames_repeat_the_last_good_one_and_are_counted(tmp_path: Path, long: Path) -> None:
