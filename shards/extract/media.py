@@ -1,5 +1,6 @@
 """What a video file holds, by its headers, and the one place where such a file is opened: safely, as a file alone."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ UNSURE = {
 """Formats without an index, whose header may say any length: they are read through instead."""
 PRIMING = 0.1
 """Seconds: a track that begins so little before 0 begins with what its encoder put before the sound: it begins at 0."""
+LONGEST = 100 * 3600.0
+"""Seconds: a header that says more is not believed."""
+_LENGTH = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _LISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"RTSPtext", b"v=0\n", b"v=0\r")
 
 
@@ -79,8 +83,11 @@ def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = 
         chosen = [stream for stream in (picture, sound) if stream]
         origin = min(_start(stream) for stream in chosen)
         seconds = _length(container, chosen, origin)
-        if seconds < SHORTEST:
-            raise BadClip(f"A video must have a length, but that of '{path}' is zero: leave it out.")
+        if not SHORTEST <= seconds <= LONGEST:
+            raise BadClip(
+                f"A video must have a length of at most {LONGEST / 3600:.0f} hours, but '{path}' says {seconds:.1f} s: "
+                "leave it out or convert it."
+            )
         audio = tuple(AudioTrack(*_span(each, origin), *_form(each)) for each in sounds)
         return Media(
             path,
@@ -100,6 +107,8 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Any:
     and takes no format that names other files.
     """
     options = {"protocol_whitelist": "file", "format_whitelist": _formats(), "max_pixels": str(max_pixels)}
+    if path.exists() and not path.is_file():
+        raise BadClip(f"'{path}' must be a file, but is something else: leave it out.")
     try:
         with path.open("rb") as file:
             head = file.read(1000)
@@ -201,8 +210,17 @@ def _start(stream: Any) -> float:
 
 
 def _span(stream: Any, origin: float) -> tuple[int, float, float | None]:
-    start = _start(stream) - origin
-    return stream.index, start, start + float(stream.duration * stream.time_base) if stream.duration else None
+    start = _start(stream)
+    end = start + float(stream.duration * stream.time_base) if stream.duration else _tagged(stream, start)
+    return stream.index, start - origin, None if end is None else end - origin
+
+
+def _tagged(stream: Any, start: float) -> float | None:
+    """The end of a track by its tag, as Matroska has it; a tag may be older than the file, which is never shorter."""
+    match, whole = _LENGTH.match(stream.metadata.get("DURATION", "")), stream.container.duration
+    if not match or not whole or start > PRIMING:
+        return None
+    return min(int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]), whole / av.time_base)
 
 
 def _form(stream: Any) -> tuple[int, int]:
@@ -223,11 +241,11 @@ def _length(container: Any, chosen: Sequence[Any], origin: float) -> float:
     """
     if set(container.format.name.split(",")).isdisjoint(UNSURE):
         ends = [_span(stream, origin)[2] for stream in chosen]
-        told = [end for end in ends if end is not None]
-        if len(told) == len(ends):
-            return max(told)
-        if container.duration and abs(origin) < PRIMING:
-            return container.duration / av.time_base
+        told = max(end or 0.0 for end in ends)
+        if None in ends:
+            told = container.duration / av.time_base if container.duration and abs(origin) < PRIMING else 0.0
+        if 0 < told <= LONGEST:
+            return told
     return length_by_reading(container, chosen, origin)
 
 

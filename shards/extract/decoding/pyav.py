@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import av
@@ -106,8 +106,9 @@ def _placed(
     return None if sound is None else sound.samples(wanted.rates)
 
 
+@lru_cache(maxsize=1)
 def end_of(media: Media, max_pixels: int) -> float:
-    """The second at which the file really ends."""
+    """The second at which the file really ends; remembered for its next clip."""
     indices = [track.index for track in (media.visual, media.listened) if track]
     with opened(media.path, max_pixels) as container:
         return length_by_reading(container, [container.streams[index] for index in indices], media.origin)

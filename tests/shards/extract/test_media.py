@@ -1,7 +1,9 @@
 """A file's headers say what can be cut out of it, and one sentence says why a file is of no use."""
 
+import os
 import pickle
 import socket
+import struct
 import wave
 from pathlib import Path
 
@@ -93,6 +95,28 @@ def test_time_begins_with_the_first_track_and_ends_with_the_last(tmp_path: Path)
     assert media.visual.start == pytest.approx(1.5, abs=0.03)
 
 
+def test_a_track_that_nobody_looks_at_does_not_make_a_file_longer(tmp_path: Path) -> None:
+    path = tmp_path / "x.mkv"
+    write_tracks(path, [(tone(2)[None], 0, "mono"), (tone(9)[None], 0, "mono")], picture_from=0)
+    assert examine(path, audio_track=0).seconds == pytest.approx(4, abs=0.05)
+    assert examine(path, audio_track=1).seconds == pytest.approx(9, abs=0.05)
+
+
+def test_a_length_that_no_file_has_is_not_believed(tmp_path: Path) -> None:
+    write_video(tmp_path / "whole.mkv", counting(50), 25, None)
+    copy(tmp_path / "whole.mkv", tmp_path / "plain.mkv", write_crc32="0")
+
+    def long(content: bytes) -> bytes:
+        """Matroska's element of the length, in milliseconds, and without the tags that say it again."""
+        place = content.index(b"\x44\x89\x88") + 3
+        return content[:place] + struct.pack(">d", 1e15) + content[place + 8 :].replace(b"DURATION", b"NOTHING!")
+
+    absurd = changed(tmp_path / "plain.mkv", tmp_path / "x.mkv", long)
+    with av.open(str(absurd)) as container:
+        assert container.duration > 1e15
+    assert examine(absurd).seconds == pytest.approx(2, abs=0.05)
+
+
 def test_a_cover_is_no_picture_track(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "cover.png")
     write_video(tmp_path / "plain.mp3", None, 25, tone(2), codecs=Codecs("", "libmp3lame", ()))
@@ -180,7 +204,7 @@ def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
 def test_a_video_without_a_length_is_refused(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "x.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
-    assert "must have a length" in refusal(tmp_path / "x.wav")
+    assert "must have a length of at most 100 hours" in refusal(tmp_path / "x.wav")
 
 
 @pytest.mark.parametrize("code", [b"zzz1", b"evc1"])
@@ -227,7 +251,9 @@ def test_a_file_cut_off_before_its_index_is_refused(tmp_path: Path, clip: Path) 
 def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "none.mp4")
     (tmp_path / "folder.mp4").mkdir()
-    assert "must be readable" in refusal(tmp_path / "folder.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in ("folder.mp4", "pipe.mp4"):
+        assert "must be a file" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize(
