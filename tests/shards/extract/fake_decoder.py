@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -47,8 +48,8 @@ def examine(path: Path) -> Media:
 class Decoder:
     """Frames and sound by the file's name and the second.
 
-    A file may be `mute`, be `bad` from a second on, take a `wait` (seconds a clip), be too `loud` for float16, kill the
-    process that decodes it (`dies`), or make the decoder fail as nobody foresaw (`odd`).
+    A file may be `mute`, be `bad` from a second on, take a `wait` (seconds a clip, in a process of a crew), be too
+    `loud` for float16, kill the process that decodes it (`dies`), or make the decoder fail as nobody foresaw (`odd`).
     """
 
     def decode(self, path: Path, clips: Sequence[Clip], wanted: Wanted) -> Iterator[Decoded | BadClip]:
@@ -58,7 +59,7 @@ class Decoder:
         if told.get("odd"):
             raise ZeroDivisionError("nobody knows why")
         for clip in clips:
-            time.sleep(told.get("wait", 0))
+            time.sleep(told.get("wait", 0) if parent_process() else 0)
             yield self._clip(path, clip, told)
 
     def _clip(self, path: Path, clip: Clip, told: dict[str, Any]) -> Decoded | BadClip:

@@ -35,7 +35,7 @@ def plant(folder: Path, wait: float = 0) -> Path:
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    return plant(tmp_path / "videos", wait=0.03)
+    return plant(tmp_path / "videos", wait=0.08)
 
 
 @pytest.fixture
