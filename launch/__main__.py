@@ -1,7 +1,7 @@
 """python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on PLACE] [--dry-run]
 
 python -m launch                      # the stages
-python -m launch parse my.mp4 …       # a stage about files: they stand by themselves (--help says whether it is one)
+python -m launch parse my.mp4 …       # the files that parse is about stand before its options
 python -m launch graph --help         # every setting of one, with meaning, unit and default
 
 --on local (this machine), hostfile (the hosts of --job.hostfile), slurm or kubernetes; --dry-run only prints.
