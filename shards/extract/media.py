@@ -82,7 +82,7 @@ def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = 
         _check(path, container, picture, sound, max_pixels)
         chosen = [stream for stream in (picture, sound) if stream]
         origin = min(_start(stream) for stream in chosen)
-        seconds = _length(container, chosen, origin)
+        seconds = round(_length(container, chosen, origin), 6)
         if not SHORTEST <= seconds <= LONGEST:
             raise BadClip(
                 f"A video must have a length of at most {LONGEST / 3600:.0f} hours, but '{path}' says {seconds:.1f} s: "
