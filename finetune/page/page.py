@@ -94,7 +94,8 @@ def _warnings(loud: Sequence[str], notes: Sequence[str]) -> str:
     if not loud and not notes:
         return ""
     told = [f'<p class="loud">{escape(each)}</p>' for each in loud] + [f"<p>{escape(each)}</p>" for each in notes]
-    return f'<section class="warnings" aria-label="To be known first">{"".join(told)}</section>'
+    kind = "warnings" if loud else "warnings quiet"
+    return f'<section class="{kind}" aria-label="To be known first">{"".join(told)}</section>'
 
 
 def _lacking(whole: Whole) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from finetune import parse
 from finetune.parser import Parser, ParserSettings
@@ -127,6 +128,12 @@ def test_a_folder_of_files_becomes_parses_label_files_timelines_and_pages(
     lines = (config.out / "videos/long ü/long ü.audio.txt").read_text().splitlines()
     heard = [event for event in long["events"] if event["modality"] == "audio"]
     assert {float(line.split("\t")[0]) for line in lines} == {event["onset"] for event in heard}
+    client = MlflowClient(config.tracking.store)
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    assert experiment is not None
+    run = client.search_runs([experiment.experiment_id])[0]
+    assert (run.info.status, run.data.metrics["files"]) == ("FINISHED", 2)
+    assert run.data.metrics["events"] == len(long["events"]) + len(mute["events"])
 
 
 def test_another_parser_reads_the_features_that_are_there(make: Any, ran: list[str], tmp_path: Path) -> None:

@@ -124,10 +124,15 @@ def test_what_is_not_there_is_said_first(whole: Whole, absent: Any, said: str) -
     first = whole.clips[0]
     alone = Whole("x", "x.mp4", 10, (replace(first, parse={**first.parse, "absent": absent}, notes=()),))
     assert said in Reader(page(alone, Made({}), FILM)).texts["p"]
-    whole_of_it = replace(alone, clips=(replace(first, notes=()),))
-    assert not [
-        each for each in Reader(page(whole_of_it, Made({}), FILM)).named("section") if each.get("class") == "warnings"
-    ]
+    assert boxes(page(alone, Made({}), FILM)) == ["warnings quiet"]
+    assert boxes(page(alone, MADE, FILM)) == ["warnings"]
+    assert boxes(page(replace(alone, clips=(replace(first, notes=()),)), Made({}), FILM)) == []
+
+
+def boxes(html: str) -> list[str]:
+    """The kinds of the boxes of what is to be known first."""
+    kinds = [each.get("class") or "" for each in Reader(html).named("section")]
+    return [kind for kind in kinds if kind.startswith("warnings")]
 
 
 def test_parts_that_were_not_parsed_are_not_taken_for_silent_ones(whole: Whole) -> None:
