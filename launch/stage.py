@@ -65,7 +65,7 @@ _LIST = (
     Stage("sync", "launch.tracking.sync", "runs that their MLflow store does not have yet → the store"),
     Stage("lineage", "launch.tracking.trace", "a run, or a folder → all that it was made from, as a tree"),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
-    Stage("demo_video", "launch.demo_video", "films, extract, finetune and parse in turn, ending with pages to look at"),
+    Stage("demo_video", "launch.demo_video", "films, extract, finetune, parse in turn, ending with pages to look at"),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _LIST}
 
