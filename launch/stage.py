@@ -38,7 +38,7 @@ class Stage:
 _LIST = (
     Stage("doctor", "launch.doctor.examine", "what is wrong with this machine or cluster, and what to do about it"),
     Stage("synthesise", "shards.synthesise", "plants a corpus in LLP's layout: features and label tables"),
-    Stage("film", "shards.extract.film", "films clips whose events are known, and writes their tables"),
+    Stage("film", "shards.extract.filming.film", "films clips whose events are known, and writes their tables"),
     Stage("pack", "shards.pack", "features (.npy folders, TFRecords, tars) → WebDataset shards"),
     Stage("extract", "shards.extract.extract", "video files → WebDataset shards of features", subject="videos"),
     Stage("verify", "shards.verify", "checks shards against their manifest, and tells what their values look like"),

@@ -23,8 +23,8 @@ class PageSettings(Settings):
 def film_of(file: Path, folder: Path, settings: PageSettings, max_pixels: int) -> Film:
     """What the page in `folder` plays of a file, with a sentence about it."""
     from shards.extract.decoding.opening import open_decoder
+    from shards.extract.filming.preview import write_preview
     from shards.extract.media import examine
-    from shards.extract.preview import write_preview
 
     try:
         media = examine(file, max_pixels)

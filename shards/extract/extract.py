@@ -24,13 +24,13 @@ from launch.digest import sha256_file, sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.tracking import Record, Thing, Tracking
-from shards.extract import failures, files, result
-from shards.extract.assembly import THERE
 from shards.extract.clips import Parts, cut, parts_of_tables, read_segments
-from shards.extract.failures import Failure, counted
-from shards.extract.making import Making, examine
-from shards.extract.means import Means, means_of
-from shards.extract.plan import Plan, plan_of
+from shards.extract.making import failures, files, result
+from shards.extract.making.assembly import THERE
+from shards.extract.making.failures import Failure, counted
+from shards.extract.making.means import Means, means_of
+from shards.extract.making.plan import Plan, plan_of
+from shards.extract.making.run import Making, examine
 from shards.extract.settings import ExtractSettings
 from shards.finished import VERSION, Done, sweep
 from shards.manifest import Manifest

@@ -16,7 +16,7 @@ from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.extract.decoding import FRAMES_PER_SECOND, Picture, Wanted
 from shards.extract.networks import FeatureNetwork
-from shards.extract.weights import RANDOM, Found, Missing, WeightSettings
+from shards.extract.networks.weights import RANDOM, Found, Missing, WeightSettings
 from shards.schema import Feature
 
 RECIPES = {

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shards.extract.failures import OnBad
+from shards.extract.making.failures import OnBad
 from shards.extract.recipes import RecipeSettings
 
 

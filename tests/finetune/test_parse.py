@@ -28,7 +28,7 @@ av = pytest.importorskip("av", reason="PyAV, which reads video files, is not ins
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a file of 12.3 seconds, one of 1 second without sound, and one that is none."""
-    from shards.extract.encode import write_video
+    from shards.extract.filming.encode import write_video
 
     folder = tmp_path_factory.mktemp("videos")
     (folder / "deep").mkdir()

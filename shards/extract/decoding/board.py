@@ -7,7 +7,7 @@ from PIL import Image
 
 from shards.extract.clips import Clip
 from shards.extract.decoding import Picture, Wanted
-from shards.extract.decoding.assembly import Frames
+from shards.extract.decoding.clip import Frames
 from shards.extract.decoding.grid import covered, sources, there
 from shards.extract.decoding.picture import resized
 

@@ -17,7 +17,8 @@ from torchcodec.decoders import VideoDecoder
 
 from shards.extract.clips import Clip
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
-from shards.extract.decoding.assembly import (
+from shards.extract.decoding.board import Board, black
+from shards.extract.decoding.clip import (
     Found,
     Frames,
     absent,
@@ -26,7 +27,6 @@ from shards.extract.decoding.assembly import (
     broken_off,
     check_begins,
 )
-from shards.extract.decoding.board import Board, black
 from shards.extract.decoding.grid import INSTANT, grid_of
 from shards.extract.decoding.picture import mirrored
 from shards.extract.decoding.pyav import end_of, listen

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from shards.extract.clips import Clip
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
-from shards.extract.decoding.assembly import (
+from shards.extract.decoding.board import Board, black
+from shards.extract.decoding.clip import (
     Found,
     Frames,
     Samples,
@@ -21,7 +22,6 @@ from shards.extract.decoding.assembly import (
     broken_off,
     check_begins,
 )
-from shards.extract.decoding.board import Board, black
 from shards.extract.decoding.grid import grid_of, shown
 from shards.extract.decoding.picture import upright
 from shards.extract.decoding.sound import FASTEST, MARGIN, Mixer, Sound

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.utils import logging
 
 from launch.refusal import Refusal
-from shards.extract.weights import Found, Missing, WeightSettings, digest_of, drawn
+from shards.extract.networks.weights import Found, Missing, WeightSettings, digest_of, drawn
 
 CONFIGURATION = "config.json"
 _KINDS = ("*.safetensors", "pytorch_model*.bin")

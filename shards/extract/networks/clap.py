@@ -19,8 +19,8 @@ from launch.refusal import Refusal
 from shards.extract.decoding import Decoded
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Network
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
 NETWORK = "clap"

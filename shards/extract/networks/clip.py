@@ -16,8 +16,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from shards.extract.decoding import Picture
 from shards.extract.networks import checkpoint
 from shards.extract.networks.network import Frames, Normalised
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings, images_of, variant_of_images
-from shards.extract.weights import WeightSettings
 from shards.schema import Feature
 
 NETWORK = "clip"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from shards.extract.decoding import Picture
 from shards.extract.networks.network import Normalised, Stacks
+from shards.extract.networks.weights import Published, read, told
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
 PUBLISHED = Published(

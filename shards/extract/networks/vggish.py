@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from shards.extract.decoding import Decoded
 from shards.extract.networks.log_mel import RATE, STEP, patches
 from shards.extract.networks.network import Network
+from shards.extract.networks.weights import Published, read, told
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import Published, read, told
 from shards.schema import Feature
 
 PUBLISHED = Published(

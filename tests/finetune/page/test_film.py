@@ -15,7 +15,7 @@ MANY = 1 << 26
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    from shards.extract.encode import write_video
+    from shards.extract.filming.encode import write_video
 
     (tmp_path / "in").mkdir()
     path = tmp_path / "in/50% größe #1?.mp4"

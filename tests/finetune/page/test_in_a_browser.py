@@ -26,7 +26,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from shards.extract.encode import write_video
+    from shards.extract.filming.encode import write_video
 
     path = tmp_path_factory.mktemp("film") / "my film #1.mp4"
     frames = (np.full((48, 64, 3), number % 250, np.uint8) for number in range(int(SECONDS * 10)))

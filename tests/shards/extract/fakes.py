@@ -14,7 +14,7 @@ from launch import tracking
 from shards.extract import extract
 from shards.extract.decoding import Decoded
 from shards.extract.extract import Config
-from shards.extract.means import Means
+from shards.extract.making.means import Means
 from shards.schema import Feature
 from tests.shards.extract.fake_decoder import RATE, SIZE, Decoder, examine
 

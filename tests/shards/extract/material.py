@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 
 RATE = 48000
 HEIGHT, WIDTH = 48, 64

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from launch.refusal import Refusal
 from launch.stage import find
 from launch.tracking import Tracking
-from shards.extract.assembly import encode
 from shards.extract.clips import Clip
 from shards.extract.decoding import Wanted
 from shards.extract.extract import Config, extract
+from shards.extract.making.assembly import encode
 from shards.read import Shards
 from shards.schema import PRESENT
 from shards.verify import Config as Verify

@@ -12,8 +12,8 @@ import torch
 
 from launch.__main__ import main
 from shards.extract.decoding.opening import open_decoder
-from shards.extract.encode import write_video
-from shards.extract.means import Means, means_of
+from shards.extract.filming.encode import write_video
+from shards.extract.making.means import Means, means_of
 from shards.extract.media import MAX_PIXELS, examine
 from shards.extract.settings import ExtractSettings
 from shards.read import Shards

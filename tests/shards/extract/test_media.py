@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from shards.extract.decoding import BadClip
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 from shards.extract.media import examine
 from tests.shards.extract.material import HEIGHT, WIDTH, changed, copy, counting, flash, tone, usual, write_tracks
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from launch.refusal import Refusal
-from shards.extract import recipes, weights
+from shards.extract import recipes
 from shards.extract.decoding import Decoded, Picture, Wanted
-from shards.extract.networks import r2plus1d_18, resnet152, vggish
+from shards.extract.networks import r2plus1d_18, resnet152, vggish, weights
 from shards.extract.networks.network import Network
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RECIPES, RecipeSettings, describe, load, wanted, warning
-from shards.extract.weights import WeightSettings
 from shards.schema import Feature, check_distinct
 from shards.sources.arrays import RAW, VGGISH
 from tests.shards.extract.networks.clips import noise

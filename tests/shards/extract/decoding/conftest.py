@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 from tests.shards.extract.material import RATE, busy, indexed_first, tone, usual
 
 

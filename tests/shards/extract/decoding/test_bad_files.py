@@ -10,7 +10,7 @@ import pytest
 from shards.extract.clips import Clip, cut
 from shards.extract.decoding import BadClip, Decoded, Wanted
 from shards.extract.decoding.pyav import PyAV
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 from tests.shards.extract.decoding.results import SMALL, WANTED, decoded, levels, one, refusal
 from tests.shards.extract.material import (
     HEIGHT,

@@ -9,7 +9,7 @@ import pytest
 from shards.extract.clips import Clip, cut
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
 from shards.extract.decoding.pyav import PyAV
-from shards.extract.encode import write_video
+from shards.extract.filming.encode import write_video
 from shards.extract.media import examine
 from tests.shards.extract.material import (
     busy,

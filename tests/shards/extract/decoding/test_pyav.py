@@ -9,7 +9,7 @@ import pytest
 
 from shards.extract.clips import Clip, cut
 from shards.extract.decoding import Picture, Wanted
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 from tests.shards.extract.decoding.results import SMALL, bright, decoded, levels, loud, one
 from tests.shards.extract.material import (
     LOSSLESS,

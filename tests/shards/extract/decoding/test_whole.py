@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shards.extract.decoding.whole import frames_in_row
-from shards.extract.encode import write_video
+from shards.extract.filming.encode import write_video
 from shards.extract.media import examine
 from tests.shards.extract.material import HEIGHT, LOSSLESS, WIDTH, counting, flat, tone, write_frames, write_tracks
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from shards.extract.networks import FeatureNetwork
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings, load
-from shards.extract.weights import WeightSettings
 
 CPU = torch.device("cpu")
 

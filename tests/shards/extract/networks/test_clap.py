@@ -17,8 +17,8 @@ from transformers import (
 
 from launch.refusal import Refusal
 from shards.extract.networks import clap
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import WeightSettings
 from tests.shards.extract.networks.clips import heard
 
 CPU = torch.device("cpu")

@@ -17,8 +17,8 @@ from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.extract.decoding import Picture
 from shards.extract.networks import clip
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import WeightSettings
 from tests.shards.extract.networks.clips import blobs, seen
 
 CPU = torch.device("cpu")

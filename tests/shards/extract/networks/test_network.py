@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from shards.extract.decoding import Picture, Wanted
 from shards.extract.networks import FeatureNetwork
 from shards.extract.networks.network import Frames, Normalised, Stacks
+from shards.extract.networks.weights import WeightSettings
 from shards.extract.recipes import RecipeSettings, load, wanted
-from shards.extract.weights import WeightSettings
 from shards.schema import MODALITIES, Feature
 from tests.shards.extract.networks.clips import noise, seen
 

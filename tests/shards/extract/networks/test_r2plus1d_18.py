@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from shards.extract.networks import FeatureNetwork
 from shards.extract.networks.r2plus1d_18 import PICTURE, PUBLISHED, R2Plus1D18
-from shards.extract.weights import WeightSettings, read
+from shards.extract.networks.weights import WeightSettings, read
 from tests.shards.extract.networks.clips import blobs, norm, seen, shapes_of, size_of
 
 INNER = {(64, 64): 144, (64, 128): 230, (128, 128): 288, (128, 256): 460, (256, 256): 576, (256, 512): 921,

@@ -8,7 +8,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from shards.extract.networks import FeatureNetwork
 from shards.extract.networks.resnet152 import PICTURE, PUBLISHED, ResNet152
-from shards.extract.weights import WeightSettings, read
+from shards.extract.networks.weights import WeightSettings, read
 from tests.shards.extract.networks.clips import blobs, norm, seen, shapes_of, size_of
 
 

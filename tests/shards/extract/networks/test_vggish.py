@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from shards.extract.networks import FeatureNetwork
 from shards.extract.networks.log_mel import RATE, patches
 from shards.extract.networks.vggish import PUBLISHED, Listening, Vggish, describe
+from shards.extract.networks.weights import WeightSettings, read
 from shards.extract.recipes import RecipeSettings
-from shards.extract.weights import WeightSettings, read
 from shards.schema import Feature
 from tests.shards.extract.networks.clips import heard, shapes_of, size_of
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.atomic import Unfinished
-from shards.extract.assembly import Assembly, Encoded
 from shards.extract.clips import cut
-from shards.extract.failures import Failure
-from shards.extract.files import VideoFile
-from shards.extract.plan import Examined, Plan, Task, plan_of
+from shards.extract.making.assembly import Assembly, Encoded
+from shards.extract.making.failures import Failure
+from shards.extract.making.files import VideoFile
+from shards.extract.making.plan import Examined, Plan, Task, plan_of
 from shards.finished import Done
 from shards.schema import PRESENT, Feature, Video
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from launch.refusal import Refusal
 from shards.extract.clips import Cut, Parts, cut, read_segments
-from shards.extract.files import VideoFile
-from shards.extract.plan import Cutting, Examined, plan_of
+from shards.extract.making.files import VideoFile
+from shards.extract.making.plan import Cutting, Examined, plan_of
 
 
 def file(name: str, seconds: float = 10, stamp: tuple[int, int] = (1, 2)) -> Examined:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launch.refusal import Refusal
-from shards.extract.files import find
+from shards.extract.making.files import find
 
 
 def plant(folder: Path, *names: str) -> Path:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from shards.extract.decoding import BadClip
 from shards.extract.decoding.opening import open_decoder
-from shards.extract.encode import write_video
+from shards.extract.filming.encode import write_video
+from shards.extract.filming.preview import HIGHEST, RATE, WIDEST, size_of, write_preview
 from shards.extract.media import examine
-from shards.extract.preview import HIGHEST, RATE, WIDEST, size_of, write_preview
 from tests.shards.extract.material import LOSSLESS, flash, tone
 
 

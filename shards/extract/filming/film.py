@@ -21,8 +21,8 @@ from launch.crew import share_out
 from launch.progress import say, track
 from launch.settings import Settings
 from launch.tracking import Tracking
-from shards.extract.encode import write_video
-from shards.extract.scenes import CATEGORIES_SHOWN, LOOKS, RATE, backdrop, has_voice, sound_of
+from shards.extract.filming.encode import write_video
+from shards.extract.filming.scenes import CATEGORIES_SHOWN, LOOKS, RATE, backdrop, has_voice, sound_of
 from shards.labels import CATEGORIES, SPLITS, Span, Tables
 from shards.planted.dice import Dice
 from shards.schema import SECONDS

@@ -8,8 +8,8 @@ import pytest
 
 from launch.refusal import Refusal
 from launch.tracking import Tracking
-from shards.extract.film import KINDS, Config, draw, main
-from shards.extract.scenes import CATEGORIES_SHOWN, LOOKS, RATE, sound_of
+from shards.extract.filming.film import KINDS, Config, draw, main
+from shards.extract.filming.scenes import CATEGORIES_SHOWN, LOOKS, RATE, sound_of
 from shards.labels import CATEGORIES, Tables
 from shards.schema import SECONDS
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from launch.atomic import Unfinished, whole_file
 from launch.refusal import Refusal
 from shards.extract.decoding import Decoded
-from shards.extract.failures import Failure, OnBad
+from shards.extract.making.failures import Failure, OnBad
+from shards.extract.making.plan import Plan
 from shards.extract.networks import FeatureNetwork
-from shards.extract.plan import Plan
 from shards.finished import Bad, Bench, Done
 from shards.schema import MODALITIES, PRESENT, SECONDS, Feature, Video
 from shards.write import ShardWriter

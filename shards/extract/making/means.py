@@ -11,8 +11,8 @@ import torch
 
 from launch.refusal import Refusal
 from shards.extract.decoding import Decoder
+from shards.extract.making.plan import Media
 from shards.extract.networks import FeatureNetwork
-from shards.extract.plan import Media
 from shards.extract.recipes import describe, load, warning
 from shards.extract.settings import ExtractSettings
 from shards.schema import Feature

@@ -12,15 +12,15 @@ from launch.atomic import Unfinished
 from launch.crew import share_out
 from launch.progress import say, track
 from launch.refusal import Refusal
-from shards.extract.assembly import SET, Assembly, Encoded, encode
 from shards.extract.decoding import Decoded
-from shards.extract.failures import Failure, OnBad, counted, printable
-from shards.extract.files import VideoFile
-from shards.extract.means import Means
+from shards.extract.making.assembly import SET, Assembly, Encoded, encode
+from shards.extract.making.failures import Failure, OnBad, counted, printable
+from shards.extract.making.files import VideoFile
+from shards.extract.making.means import Means
+from shards.extract.making.plan import Examined, Plan, Task
+from shards.extract.making.work import Decoding, Examining
 from shards.extract.networks import FeatureNetwork
-from shards.extract.plan import Examined, Plan, Task
 from shards.extract.recipes import wanted
-from shards.extract.work import Decoding, Examining
 from shards.finished import Done, going_on
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import Protocol
 from launch.digest import sha256_json
 from launch.refusal import Refusal
 from shards.extract.clips import Clip, Cut
-from shards.extract.failures import Failure, printable
-from shards.extract.files import VideoFile
+from shards.extract.making.failures import Failure, printable
+from shards.extract.making.files import VideoFile
 from shards.schema import check_key
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.extract.failures import FEW, Failure, counted, in_order, printable, read, table, tell
+from shards.extract.making.failures import FEW, Failure, counted, in_order, printable, read, table, tell
 
 SECONDS = st.none() | st.floats(0, 1e5).map(lambda second: float(f"{second:g}"))
 FAILURES = st.lists(st.builds(Failure, st.text(), SECONDS, st.text()))

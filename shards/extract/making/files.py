@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from launch.refusal import Refusal
-from shards.extract.failures import Failure, printable
+from shards.extract.making.failures import Failure, printable
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from launch.atomic import check_target, whole_file
 from launch.refusal import Refusal
-from shards.extract import failures
-from shards.extract.assembly import Told
-from shards.extract.failures import Failure, printable
-from shards.extract.plan import Plan
+from shards.extract.making import failures
+from shards.extract.making.assembly import Told
+from shards.extract.making.failures import Failure, printable
+from shards.extract.making.plan import Plan
 from shards.manifest import Manifest
 
 CLIPS = "clips.json"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from launch.refusal import Refusal
 from shards.extract.decoding import BadClip, Decoded, Decoder, Wanted
-from shards.extract.failures import Failure, OnBad, printable
-from shards.extract.files import VideoFile
-from shards.extract.plan import Examined, Media, Task
+from shards.extract.making.failures import Failure, OnBad, printable
+from shards.extract.making.files import VideoFile
+from shards.extract.making.plan import Examined, Media, Task
 
 
 @dataclass(frozen=True)

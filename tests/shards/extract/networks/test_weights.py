@@ -17,7 +17,7 @@ from torch import nn
 from launch.digest import sha256_file
 from launch.refusal import Refusal
 from shards.extract.networks import r2plus1d_18, resnet152, vggish
-from shards.extract.weights import Found, Published, WeightSettings, digest_of, drawn, read, told
+from shards.extract.networks.weights import Found, Published, WeightSettings, digest_of, drawn, read, told
 
 URL = "https://example.org/vggish-00000000.pth"
 

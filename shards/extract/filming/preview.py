@@ -10,7 +10,7 @@ from PIL import Image
 from shards.extract.clips import cut
 from shards.extract.decoding import BadClip, Decoded, Decoder, Wanted
 from shards.extract.decoding.whole import frames_in_row
-from shards.extract.encode import Codecs, write_video
+from shards.extract.filming.encode import Codecs, write_video
 from shards.extract.media import MAX_PIXELS, Media
 
 WIDEST, HIGHEST = 854, 480

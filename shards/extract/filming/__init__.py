@@ -1,0 +1,1 @@
+"""Video files that are written: filmed clips whose events are known, and small copies that every browser plays."""
