@@ -1,0 +1,35 @@
+"""The demo of videos: which commands it runs, and that each stage knows every word it is given."""
+
+from pathlib import Path
+
+import pytest
+
+from launch import demo_video
+from launch.settings import load
+from launch.stage import STAGES
+from launch.words import Words
+
+
+@pytest.mark.parametrize("weights", [None, Path("weights")])
+def test_every_stage_accepts_what_the_demo_says_to_it(weights: Path | None) -> None:
+    steps = demo_video.chain(demo_video.Config(weights=weights))
+    assert [stage for stage, _ in steps] == ["film", "extract", "finetune", "parse"]
+    for name, arguments in steps:
+        stage = STAGES[name]
+        words = Words.of([name, *arguments]).about(stage.subject)
+        settings, _ = stage.load()
+        assert load(settings, words.files, words.options, name)
+
+
+def test_weights_that_are_given_are_asked_for_and_without_any_random_ones_are() -> None:
+    for weights, said in ((Path("w"), ["weights.folder", "w"]), (None, ["weights.missing", "random"])):
+        steps = dict(demo_video.chain(demo_video.Config(weights=weights)))
+        for stage, prefix in (("extract", "--"), ("parse", "--extract.")):
+            flag = steps[stage].index(f"{prefix}{said[0]}")
+            assert steps[stage][flag + 1] == said[1]
+
+
+def test_the_clips_that_are_parsed_are_not_those_that_were_trained_on() -> None:
+    steps = dict(demo_video.chain(demo_video.Config()))
+    assert steps["extract"][steps["extract"].index("--pattern") + 1] == "film-[tv][ra]*"
+    assert steps["parse"][steps["parse"].index("--extract.pattern") + 1] == "*-test-*"
