@@ -15,12 +15,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finetune.network.attention import Present
+from finetune.present import lacking, present_seconds
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.tracking import Record
 from shards.labels import CATEGORIES, Tables
+from shards.present import as_told, told_by
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import SECONDS, seconds_of
+from shards.schema import PRESENT, SECONDS
 
 READ = 256
 """Videos read from the shards at a time."""
@@ -39,8 +42,8 @@ class Batch:
     features: dict[str, Float[Tensor, "video second _"]]
     labels: Float[Tensor, "video category"]
     """Weak labels, 0 or 1."""
-    present: Bool[Tensor, "video second"] | None
-    """Which seconds exist; None where every video of the split has them all."""
+    present: Present | None
+    """What `Split.present` says of these videos."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class Split:
     """Weak labels, 0 or 1, on the device."""
     truth: tuple[Bool[np.ndarray, "video category second"], Bool[np.ndarray, "video category second"]]
     """What is audible and what is visible; all False where a video was not annotated densely (training)."""
-    present: Bool[Tensor, "video second"] | None
-    """Which seconds exist, on the device; None where every video has them all."""
+    present: Present | None
+    """Which seconds exist, or which have audio and which a picture where the shards say so, on the device; None where
+    every video has them all."""
     shards: Shards
     faults: tuple[str, ...] = ()
     """One sentence for each video that the shards hold damaged."""
@@ -83,7 +87,8 @@ class Split:
         keys = tuple(key for key in wanted if key in place)
         absent = tuple(key for key in wanted if key not in place)
         _check_missing(name, absent, keys, missing, shards)
-        whole, faults, arrays = _read(shards, np.array([place[key] for key in keys]), features, f"reading {name}")
+        names = (*features, *told_by(shards.manifest.features))
+        whole, faults, arrays = _read(shards, np.array([place[key] for key in keys]), names, f"reading {name}")
         if not whole.any():
             raise Refusal(
                 f"A split needs at least one video that can be read, but all {len(keys):,} of {name} in "
@@ -91,6 +96,7 @@ class Split:
             )
         absent += tuple(key for key, good in zip(keys, whole, strict=True) if not good)
         keys = tuple(key for key, good in zip(keys, whole, strict=True) if good)
+        told = as_told(arrays.pop(PRESENT).numpy(), shards.location) if PRESENT in arrays else None
         return cls(
             name=name,
             keys=keys,
@@ -98,7 +104,7 @@ class Split:
             features={feature: tensor.to(device) for feature, tensor in arrays.items()},
             labels=torch.from_numpy(tables.weak_matrix(keys)).float().to(device),
             truth=tables.truth(keys),
-            present=present_seconds(keys, device),
+            present=present_seconds(keys, device, told),
             shards=shards,
             faults=faults,
         )
@@ -109,7 +115,7 @@ class Split:
     def batch(self, rows: Int[Tensor, " video"]) -> Batch:
         """The videos at these places, their features as float32."""
         features = {name: tensor[rows].float() for name, tensor in self.features.items()}
-        return Batch(rows, features, self.labels[rows], None if self.present is None else self.present[rows])
+        return Batch(rows, features, self.labels[rows], None if self.present is None else self.present[..., rows, :])
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """The whole split in table order, `size` videos at a time."""
@@ -143,6 +149,7 @@ class Split:
             f"Read {len(self):,} {self.name} videos from '{self.shards.location}' "
             f"({', '.join(self.features)}; {mebibytes:,.0f} MiB{skipped})."
             + (f" None of them is labelled {', '.join(self.never_labelled)}." if self.never_labelled else "")
+            + lacking(self.present)
         )
 
 
@@ -194,13 +201,6 @@ def traits(shards: Shards, features: Sequence[str]) -> dict[str, Traits]:
     encoder = str(shards.manifest.source.get("encoder", ""))
     described = {name: shards.manifest.features[name] for name in features}
     return {name: {"width": one.width, "variant": one.variant, "encoder": encoder} for name, one in described.items()}
-
-
-def present_seconds(keys: Sequence[str], device: torch.device | None) -> Bool[Tensor, "video second"] | None:
-    """Which seconds of these videos exist, by the times in their keys; None where every video has them all."""
-    seconds = torch.tensor([seconds_of(key) for key in keys], device=device)
-    every = torch.arange(SECONDS, device=device) < seconds[:, None]
-    return None if every.all() else every
 
 
 def check_same(expected: Mapping[str, Traits], found: Mapping[str, Traits], place: str) -> None:

@@ -1,11 +1,13 @@
 """What training descends: eq. (2) of the paper, of which HAN's own loss is one setting."""
 
+from jaxtyping import Bool
 from pydantic import Field
 from torch import Tensor, nn
 
 from finetune.cleaning.targets import Labels, Targets
 from finetune.network.adversary import Discriminator, alpha_at
 from finetune.network.pooling import EDGE, Parsed
+from finetune.present import having, rows_there
 from launch.refusal import Refusal
 from launch.settings import Settings
 
@@ -42,12 +44,14 @@ class Objective(nn.Module):
     def forward(self, parsed: Parsed, targets: Targets, progress: float) -> dict[str, Tensor]:
         """The loss under "loss"; unweighted "video" (L_wsl), "guided" (L_g), "seconds" (L_s), "adversarial" (L_ad).
 
-        All are means over videos and categories (L_s: and seconds), in nats; a part that is not used is left out.
-        `progress` in 0..1 is the share of training behind us.
+        All are means over videos and categories (L_s: and seconds), in nats; a part that is not used is left out. The
+        mean of a modality is that of the videos that have it. `progress` in 0..1 is the share of training behind us.
         """
-        video = cross_entropy(parsed.video, targets.video)
-        audio = cross_entropy(parsed.audio, smooth(targets.each[0], self.settings.smoothing_audio))
-        visual = cross_entropy(parsed.visual, smooth(targets.each[1], self.settings.smoothing_visual))
+        has = having(parsed.present)
+        heard, seen, either = (None, None, None) if has is None else (*has, has.any(dim=0))
+        video = cross_entropy(parsed.video, targets.video, either)
+        audio = cross_entropy(parsed.audio, smooth(targets.each[0], self.settings.smoothing_audio), heard)
+        visual = cross_entropy(parsed.visual, smooth(targets.each[1], self.settings.smoothing_visual), seen)
         guided = (audio + visual) / 2
         parts = {"loss": video + self.settings.lambda_g * guided, "video": video, "guided": guided}
         if targets.seconds is not None:
@@ -59,21 +63,27 @@ class Objective(nn.Module):
         return parts
 
 
-def cross_entropy(probabilities: Labels, labels: Labels) -> Tensor:
+def cross_entropy(probabilities: Labels, labels: Labels, some: Bool[Tensor, " video"] | None = None) -> Tensor:
     """The mean binary cross-entropy in nats; probabilities lie strictly between 0 and 1, as the pooling leaves them.
 
-    Torch's own stops with an error of its own at a probability that is not a number; here the loss tells.
+    `some`: the videos that count (None: all); 0 where none does. Torch's own stops with an error of its own at a
+    probability that is not a number; here the loss tells.
     """
-    return -(labels * probabilities.log() + (1 - labels) * (-probabilities).log1p()).mean()
+    each = -(labels * probabilities.log() + (1 - labels) * (-probabilities).log1p())
+    if some is None:
+        return each.mean()
+    return each.where(some[:, None], 0).sum() / (some.sum().clamp(min=1) * each.shape[1])
 
 
 def of_seconds(parsed: Parsed, targets: Targets) -> Tensor:
-    """L_s: the mean cross-entropy, in nats, of the seconds that exist, positive ones weighted by `targets.positive`."""
+    """L_s: the mean cross-entropy, in nats, of the seconds that are present, positive ones weighted by
+    `targets.positive`; 0 where nothing is present."""
     assert targets.seconds is not None
     found, wanted = parsed.seconds.clamp(EDGE, 1 - EDGE), targets.seconds
     weight = 1.0 if targets.positive is None else targets.positive[:, None, None]
     each = -(weight * wanted * found.log() + (1 - wanted) * (-found).log1p())
-    return each.mean() if parsed.present is None else each[:, parsed.present].mean()
+    rows = rows_there(each, parsed.present)
+    return rows.mean() if len(rows) else rows.sum()
 
 
 def smooth(labels: Labels, share: float) -> Labels:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from finetune.batches import TRAITS, Traits
+from finetune.network.attention import Present
 from finetune.network.blocks import Base, Han, Projection
 from finetune.network.pooling import Parsed, Pooling
 from launch.atomic import whole_file
@@ -66,6 +67,12 @@ class ParserSettings(Settings):
         """Every feature the parser reads, audio first, each once."""
         return tuple(dict.fromkeys(self.audio + self.visual))
 
+    def present(self, name: str, present: Present | None) -> Present | None:
+        """The seconds, (video, second), that have a modality which this feature is read for."""
+        if present is None or present.dim() == 2:
+            return present
+        return present[[name in self.audio, name in self.visual]].any(dim=0)
+
 
 class Parser(nn.Module):
     """From the features of a batch of videos to what is heard and seen in each second."""
@@ -97,11 +104,12 @@ class Parser(nn.Module):
 
         Where a video is shorter, `present` is False in its last seconds: nothing attends to them or pools them. Where
         a second lacks one modality, `present` says so as (modality, video, second): the second is attended to for the
-        sake of the other, and nothing is pooled of the one that is not there.
+        sake of the other, features of the one that is not there count as zeros, and nothing of it is pooled.
         """
         if self.encoder is not None:
             features = dict(zip(MODALITIES, self.encoder(features, _of_encoder(present)), strict=True))
-        streams = torch.stack([self.audio(features), self.visual(features)])
+        heard, seen = (None, None) if present is None or present.dim() == 2 else present
+        streams = torch.stack([self.audio(features, heard), self.visual(features, seen)])
         joint = self.trunk(streams, _of_seconds(present))
         with torch.autocast(joint.device.type, enabled=False):
             return self.pooling(joint.float(), present)

@@ -19,12 +19,13 @@ from torch import Tensor
 from finetune.batches import Batch, Split
 from finetune.cleaning.average import Average
 from finetune.cleaning.denoise import Denoise
-from finetune.cleaning.exchange import Exchange, Making, estimate
+from finetune.cleaning.exchange import Exchange, Making, estimate, with_both
 from finetune.cleaning.outside import labels_of
 from finetune.cleaning.posterior import noise_ratios, posterior
 from finetune.cleaning.targets import OfModalities, OfSeconds, Targets, existing, mix
 from finetune.network.pooling import Parsed
 from finetune.parser import Parser
+from finetune.present import having
 from launch.progress import say
 from launch.settings import Settings
 from shards.schema import MODALITIES
@@ -89,30 +90,40 @@ class Cleaner:
         Of it only labels that the video has, in seconds that exist, are wanted.
         """
         self.settings, self._train = settings, train
+        self._read, self._has = parser.settings, having(train.present)
         if pseudo is not None:
             pseudo = existing(pseudo * train.labels[:, None], train.present)
         self._pseudo = pseudo
-        self.each = Targets.weak(train.labels).each
+        self.each = self._possible(Targets.weak(train.labels).each)
+        """Of modalities that a video lacks, none."""
         self.noise = torch.zeros(len(MODALITIES), train.labels.shape[1], device=train.labels.device)
         self.ready = not settings.estimates
         """Whether the labels of the modalities are what they are to be; else `prepare` makes them."""
         if settings.labels == "pseudo" and pseudo is not None:
-            self.each = labels_of(pseudo, train.labels)
+            self.each = self._possible(labels_of(pseudo, train.labels))
+        both = None if self._has is None else self._has.all(dim=0)
         self.average = Average(parser, settings.average) if settings.average else None
-        self._denoise = Denoise(train.labels, self.noise) if settings.denoise else None
+        self._denoise = Denoise(train.labels, self.noise, both) if settings.denoise else None
         self._positive = self._weights()
 
     def prepare(self, making: Making, seed: int) -> None:
-        """Estimates which labels hold in which modality; what `estimate` raises leaves all as it was."""
-        labels = self._train.labels
-        likely = posterior(estimate(self._train, making, self.settings.exchange, seed), labels, self.settings.unlikely)
+        """Estimates which labels hold in which modality; what `estimate` raises leaves all as it was.
+
+        Those of a video with one modality alone hold in it, and are no part of the estimate.
+        """
+        rows = with_both(self._train).to(self.each.device)
+        found, labels = estimate(self._train, making, self.settings.exchange, seed), self._train.labels[rows]
+        likely = posterior(found[:, rows], labels, self.settings.unlikely)
         self.noise.copy_(noise_ratios(likely, labels))
         if self.settings.labels == "exchange":
-            chosen = [name in self.settings.modalities for name in MODALITIES]
-            self.each = torch.stack([likely[m] if chosen[m] else labels for m in range(len(MODALITIES))])
+            weak = Targets.weak(self._train.labels).each
+            chosen = torch.tensor([name in self.settings.modalities for name in MODALITIES], device=rows.device)
+            estimated = weak.index_copy(1, rows, likely)
+            self.each = self._possible(estimated.where(chosen[:, None, None], weak))
         self.ready, self._positive = True, self._weights()
         heard, seen = (100 * (1 - likely.sum(dim=(1, 2)) / labels.sum().clamp(min=1))).tolist()
-        say(f"Of the {int(labels.sum()):,} labels an estimated {heard:.0f}% are not heard, {seen:.0f}% not seen.")
+        of = "labels" if self._has is None else "labels of videos with sound and a picture"
+        say(f"Of the {int(labels.sum()):,} {of} an estimated {heard:.0f}% are not heard, {seen:.0f}% not seen.")
 
     def targets(self, batch: Batch, epoch: int) -> tuple[Batch, Targets]:
         """What the parser is given of a batch, and what is wanted of it."""
@@ -154,8 +165,15 @@ class Cleaner:
         """The weight of positive seconds, (absent / present) to the power of `balance`; changes with `each`."""
         if not self.settings.balance:
             return None
-        share = self.each.mean(dim=1).clamp(RAREST, 0.5)
+        share = self.each.mean(dim=1)
+        if self._has is not None:
+            share = share / self._has.float().mean(dim=1, keepdim=True).clamp(min=RAREST)
+        share = share.clamp(RAREST, 0.5)
         return ((1 - share) / share) ** self.settings.balance
+
+    def _possible(self, each: OfModalities) -> OfModalities:
+        """The labels, less those of modalities that a video lacks."""
+        return each if self._has is None else each * self._has[..., None]
 
     def _seconds(self, batch: Batch, each: OfModalities, epoch: int) -> OfSeconds | None:
         if self.settings.seconds == "pseudo" and self._pseudo is not None:
@@ -171,7 +189,8 @@ class Cleaner:
         power = torch.full((count,), self.settings.mixup, device=device)
         share = torch.distributions.Beta(power, power).sample()
         share, partner = torch.maximum(share, 1 - share), torch.randperm(count, device=device)
-        own = {name: existing(values, batch.present) for name, values in batch.features.items()}
+        there = {name: self._read.present(name, batch.present) for name in batch.features}
+        own = {name: existing(values, there[name]) for name, values in batch.features.items()}
         features = {name: mix(values, partner, share) for name, values in own.items()}
-        present = None if batch.present is None else batch.present | batch.present[partner]
+        present = None if batch.present is None else batch.present | batch.present[..., partner, :]
         return replace(batch, features=features, present=present), wanted.mixed(partner, share)

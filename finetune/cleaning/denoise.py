@@ -7,7 +7,7 @@ the epoch before saw of them, so that how many go does not depend on the size of
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from finetune.cleaning.targets import OfModalities, Targets
@@ -17,9 +17,19 @@ from finetune.network.pooling import Parsed
 class Denoise:
     """Knows, of each label, by how much the loss of a modality exceeds that of the other, and from where on it goes."""
 
-    def __init__(self, labels: Float[Tensor, "video category"], noise: Float[Tensor, "modality category"]) -> None:
-        """`noise`: the share of each category's labels that do not hold in each modality."""
-        self._labels, self._noise = labels, noise
+    def __init__(
+        self,
+        labels: Float[Tensor, "video category"],
+        noise: Float[Tensor, "modality category"],
+        both: Bool[Tensor, " video"] | None = None,
+    ) -> None:
+        """`noise`: the share of each category's labels that do not hold in each modality.
+
+        `both`: which videos have both modalities (None: all); with one alone there is nothing to compare, and of
+        those no label goes.
+        """
+        self._noise, self._both = noise, both
+        self._labels = labels if both is None else labels * both[:, None]
         self.excess = torch.zeros(2, *labels.shape, device=labels.device)
         self.limit = torch.full_like(noise, torch.inf)
 
@@ -27,6 +37,8 @@ class Denoise:
         """The targets without the labels that go; notes the losses of this batch for the next epoch's limits."""
         loss = -torch.stack([parsed.audio, parsed.visual]).detach().log()
         excess = loss - loss.flip(0)
+        if self._both is not None:
+            excess = excess.where(self._both[rows, None], 0)
         self.excess[:, rows] = excess
         return replace(targets, each=targets.each.masked_fill(excess > self.limit[:, None], 0.0))
 

@@ -19,7 +19,9 @@ from finetune.cleaning.average import Average
 from finetune.cleaning.targets import OfModalities
 from finetune.encoder import groups
 from finetune.losses import Diverged, cross_entropy
+from finetune.network.attention import Present
 from finetune.parser import Parser
+from finetune.present import having
 from launch.progress import track
 from launch.refusal import Refusal
 from launch.settings import Settings
@@ -59,20 +61,24 @@ class Making:
 def estimate(train: Split, making: Making, settings: Exchange, seed: int) -> OfModalities:
     """The probability that each modality of each training video gives to each category by itself.
 
+    Videos that lack a modality have nothing to exchange: they take no part, and are given 0.
+
     A function of the seed, on a CPU bit for bit. Raises Refusal for fewer videos than folds, and Diverged where a
     parser gives something that is no finite number.
     """
-    if len(train) < settings.folds:
+    rows = with_both(train)
+    if len(rows) < settings.folds:
+        whole = "" if len(rows) == len(train) else " with sound and a picture"
         raise Refusal(
-            f"Each fold must hold a video, but there are {len(train)} training videos for {settings.folds} folds: "
-            "lower cleaning.exchange.folds, or train on more videos."
+            f"Each fold must hold a video, but there are {len(rows)} training videos{whole} for {settings.folds} "
+            "folds: lower cleaning.exchange.folds, or train on more videos."
         )
     dice = torch.Generator().manual_seed(seed)
-    fold = torch.randperm(len(train), generator=dice) % settings.folds
+    fold = torch.randperm(len(rows), generator=dice) % settings.folds
     found = torch.zeros(len(MODALITIES), *train.labels.shape, device=train.labels.device)
     for number in range(settings.folds):
         torch.manual_seed(int(torch.randint(2**62, (), generator=dice)))
-        learnt, looked_at = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
+        learnt, looked_at = rows[fold != number], rows[fold == number]
         what = f"labels by modality, part {number + 1}/{settings.folds}"
         parser = _learn(train, learnt, making, settings, what)
         found[:, looked_at] = _look(parser, train, looked_at, settings.partners, making, dice)
@@ -85,17 +91,30 @@ def estimate(train: Split, making: Making, settings: Exchange, seed: int) -> OfM
     return found
 
 
+def with_both(train: Split) -> Int[Tensor, " video"]:
+    """The places of the videos that have both modalities, on the CPU."""
+    has = having(train.present)
+    return torch.arange(len(train)) if has is None else has.all(dim=0).cpu().nonzero()[:, 0]
+
+
 def exchanged(parser: Parser, own: Batch, partner: Batch) -> tuple[Batch, Batch]:
     """The batch with its own audio beside the partners' pictures, and with its own pictures beside their sound.
 
-    A second is there where both videos have it.
+    A second is there where both videos have it; where they say which modalities it has, each modality has its own.
     """
-    present = own.present if own.present is None or partner.present is None else own.present & partner.present
     pairs = []
-    for kept in (parser.settings.audio, parser.settings.visual):
+    for modality, kept in enumerate((parser.settings.audio, parser.settings.visual)):
         features = partner.features | {name: own.features[name] for name in kept}
-        pairs.append(Batch(own.rows, features, own.labels, present))
+        pairs.append(Batch(own.rows, features, own.labels, _present(own.present, partner.present, modality)))
     return pairs[0], pairs[1]
+
+
+def _present(own: Present | None, partner: Present | None, kept: int) -> Present | None:
+    if own is None or partner is None:
+        return own
+    if own.dim() == 2:
+        return own & partner
+    return torch.stack([own[m] if m == kept else partner[m] for m in range(len(MODALITIES))])
 
 
 def unrelated(rows: Int[Tensor, " video"], labels: Tensor, dice: torch.Generator) -> Int[Tensor, " video"]:

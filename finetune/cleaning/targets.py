@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from finetune.network.attention import Present
 from shards.schema import MODALITIES
 
 Labels = Float[Tensor, "video category"]
@@ -37,8 +38,8 @@ class Targets:
         return replace(self, video=mix(self.video, partner, share), each=each, seconds=seconds)
 
 
-def existing(values: Float[Tensor, "... video second _"], present: Bool[Tensor, "video second"] | None) -> Tensor:
-    """The values, but zeros in seconds that do not exist; `present` is None where all do."""
+def existing(values: Float[Tensor, "... video second _"], present: Present | None) -> Tensor:
+    """The values, but zeros in seconds that are not present (None: all are)."""
     return values if present is None else values.masked_fill(~present[..., None], 0.0)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from finetune.network.attention import Present
 from finetune.network.blocks import Streams
+from finetune.present import rows_there
 
 
 class _Reverse(torch.autograd.Function):
@@ -53,13 +54,14 @@ class Discriminator(nn.Module):
         return self.layers(features).squeeze(1)
 
     def loss(self, joint: Streams, alpha: float, present: Present | None = None) -> Tensor:
-        """L_ad (eq. 1, read as binary cross-entropy): mean over all snippets of both modalities that exist.
+        """L_ad (eq. 1, read as binary cross-entropy): mean over all snippets of both modalities that are present.
 
         Descending it trains the discriminator; the reversal makes the same step ascend in the parser, which is the
-        minus sign before λ_ad in eq. (2).
+        minus sign before λ_ad in eq. (2). Fewer than two snippets have no statistics to normalise by, and give 0.
         """
-        features = reverse_gradient(F.relu(joint), alpha)
-        features = features.flatten(1, 2) if present is None else features[:, present]
-        is_audio = torch.zeros(features.shape[:2], device=features.device)
+        is_audio = torch.zeros(joint.shape[:3], device=joint.device)
         is_audio[0] = 1.0
-        return F.binary_cross_entropy_with_logits(self(features.flatten(0, 1)), is_audio.flatten())
+        features = rows_there(reverse_gradient(F.relu(joint), alpha), present)
+        if len(features) < 2:
+            return 0 * features.sum()
+        return F.binary_cross_entropy_with_logits(self(features), rows_there(is_audio, present))

@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 Present = Bool[Tensor, "*#stream second"]
-"""Which seconds of a video exist; a shorter video has False at its end."""
+"""Which seconds of a video exist, or (modality, video, second) which have audio and which a picture; a shorter video
+has False at its end."""
 
 
 class Attention(nn.Module):

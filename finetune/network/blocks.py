@@ -30,9 +30,15 @@ class Projection(nn.Module):
         self.each = nn.ModuleList(nn.Linear(widths[name], width) for name in names)
         self.fuse = nn.Linear(len(names) * width, width) if len(names) > 1 else nn.Identity()
 
-    def forward(self, features: Mapping[str, Float[Tensor, "video second _"]]) -> Float[Tensor, "video second width"]:
-        """The projected modality; `features` may hold others too."""
-        projected = [one(features[name]) for name, one in zip(self.names, self.each, strict=True)]
+    def forward(
+        self, features: Mapping[str, Float[Tensor, "video second _"]], present: Present | None = None
+    ) -> Float[Tensor, "video second width"]:
+        """The projected modality; `features` may hold others too. In seconds that are not `present` they count as
+        zeros, whatever they are."""
+        projected = []
+        for name, linear in zip(self.names, self.each, strict=True):
+            feature = features[name]
+            projected.append(linear(feature if present is None else feature.where(present[..., None], 0)))
         return self.fuse(torch.cat(projected, dim=-1))
 
 

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from finetune.batches import present_seconds
 from finetune.network.pooling import Parsed
 from finetune.parser import Parser
+from finetune.present import present_seconds
 from finetune.scoring.decision import Protocol, decide
 from finetune.scoring.protocol import thresholds_of
 from shards.labels import CATEGORIES, Tables, spans_of
@@ -79,12 +79,8 @@ def parse_videos(
     no sound, and nothing seen where there is no picture. `curves`: with the probability of every second.
     """
     device = next(iter(features.values())).device
-    there = present_seconds(keys, device)
-    if present is not None:
-        each = torch.from_numpy(present).to(device)
-        there = each if there is None else each & there
     with torch.inference_mode():
-        parsed = parser(features, there)
+        parsed = parser(features, present_seconds(keys, device, present))
         decided = decide(parsed, protocol, thresholds_of(parser, protocol)).cpu().numpy().astype(np.bool_)
     seconds = parsed.seconds.transpose(2, 3).cpu().numpy()
     whole = {name: value.cpu().numpy() for name, value in _whole(parsed).items()}

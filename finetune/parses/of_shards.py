@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float
-
 from finetune.batches import Traits, check_same, traits
 from finetune.parses.videos import Few, Videos, check_wanted, described
 from launch.refusal import Refusal
 from launch.tracking import Thing
 from shards.location import Location
+from shards.present import as_told, told_by
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import MODALITIES, PRESENT
+from shards.schema import PRESENT
 from shards.traced import shard_set
 
 
@@ -46,11 +44,10 @@ class OfShards:
     def few(self, first: int, count: int) -> Few:
         """Reads them straight into arrays."""
         asked = self.places[first : first + count]
-        says = PRESENT in self.shards.manifest.features
-        rows = self.shards.batch(asked, (*self.features, PRESENT) if says else self.features)
+        rows = self.shards.batch(asked, (*self.features, *told_by(self.shards.manifest.features)))
         named = dict(zip(asked, self.keys[first : first + count], strict=True))
         read = {name: rows.features[name] for name in self.features}
-        present = _present(rows.features[PRESENT], self.shards.location) if says else None
+        present = as_told(rows.features[PRESENT], self.shards.location) if PRESENT in rows.features else None
         return Few(tuple(named[place] for place in rows.places.tolist()), read, rows.faults, present)
 
 
@@ -90,15 +87,3 @@ def _of_set(name: str, shards: Shards, features: tuple[str, ...], wanted: Sequen
     place = {key: index for index, key in enumerate(shards.keys)}
     keys = tuple(key for key in wanted if key in place) if wanted else shards.keys
     return OfShards(name, shards, features, keys, tuple(place[key] for key in keys))
-
-
-def _present(
-    stored: Float[np.ndarray, "video second modality"], place: str
-) -> Bool[np.ndarray, "modality video second"]:
-    """Which seconds have audio and which a picture, as a shard set says; 1 where they have."""
-    if stored.shape[2] != len(MODALITIES):
-        raise Refusal(
-            f"The feature '{PRESENT}' must have a number for each of {', '.join(MODALITIES)}, but has "
-            f"{stored.shape[2]} in '{place}': extract it again."
-        )
-    return np.moveaxis(stored > 0.5, 2, 0)
