@@ -143,14 +143,16 @@ def digests_of(rows: Float16[np.ndarray, "row width"]) -> UInt8[np.ndarray, "row
     return np.frombuffer(found, np.uint8).reshape(len(rows), DIGEST)
 
 
-def header(snippets: int, width: int, about: dict[str, Any]) -> bytes:
-    """The start of a matrix file: the header's length, then the header; the rows follow, then the digests."""
+def header(snippets: int, width: int, about: dict[str, Any], least: int = 0) -> bytes:
+    """The start of a matrix file, of at least so many bytes: the header's length, then the header; the rows follow,
+    then the digests."""
     size = snippets * width * 2
     tensors = {
         "rows": {"dtype": "F16", "shape": [snippets, width], "data_offsets": [0, size]},
         "digests": {"dtype": "U8", "shape": [snippets, DIGEST], "data_offsets": [size, size + snippets * DIGEST]},
     }
     text = json.dumps({"__metadata__": {"about": json.dumps({"format": FORMAT, **about})}, **tensors}).encode()
+    text = text.ljust(least - 8)
     text += b" " * (-(len(text) + 8) % 64)  # so that the rows start at a multiple of 64 bytes
     return struct.pack("<Q", len(text)) + text
 

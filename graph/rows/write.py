@@ -6,7 +6,7 @@ A projection (seeded, Gaussian) keeps cosines up to about (1 - cosine²) / √wi
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Float16, Float32
@@ -17,8 +17,9 @@ from launch.atomic import whole_file
 from launch.progress import track
 from launch.refusal import Refusal
 from launch.settings import Settings
+from shards.present import as_told, snippets_there
 from shards.read import Shards
-from shards.schema import SECONDS, Video, seconds_of
+from shards.schema import PRESENT, SECONDS, Video, seconds_of
 
 VIDEOS = 64
 """Videos that are brought into shape together."""
@@ -74,7 +75,9 @@ class _Column:
 
     def __init__(self, shards: Shards, name: str, file: BinaryIO, settings: RowSettings) -> None:
         self._described, self._snippets = shards.manifest.features[name], len(shards) * SECONDS
-        self._about = {"feature": name, "manifest": shards.manifest.digest, "absent": _absent(shards)}
+        self._about: dict[str, Any] = {"feature": name, "manifest": shards.manifest.digest}
+        self._location, self._told = shards.location, PRESENT in shards.manifest.features
+        self._absent, self._start = 0 if self._told else _absent(shards), 0
         self._name, self._file, self._settings = name, file, settings
         width = settings.projected(self._described.width, self._snippets)
         self._projection = _projection(self._described.width, width, settings.seed)
@@ -90,6 +93,8 @@ class _Column:
         with np.errstate(over="ignore"):  # too large for float16 becomes an infinity, refused below
             rows = np.ascontiguousarray(video.features[self._name], np.float16)
         self._check_finite(rows, [video.key], "mend the feature file and pack again")
+        if self._told:
+            self._absent += self._zero_where_something_is_absent(video, rows)
         self._whole = self._whole and bool(((rows >= 0) & (rows <= HIGHEST_CODE) & (rows == np.floor(rows))).all())
         self._highest = max(self._highest, float(rows.max()))
         self._digests.append(digests_of(rows).tobytes())
@@ -106,6 +111,9 @@ class _Column:
                 f"first videos and the rest of '{self._name}' differ in that: pack what was extracted in one way."
             )
         self._file.write(b"".join(self._digests))
+        if self._told:
+            self._file.seek(0)
+            self._file.write(self._header(self._absent))
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -114,7 +122,7 @@ class _Column:
         self._waiting.clear()
         if self._codes is None:
             self._codes = self._are_codes()
-            self._file.write(header(self._snippets, self._width, self._about | {"made": self._made()}))
+            self._start = self._file.write(self._header(self._snippets if self._told else self._absent))
         if self._codes:
             rows = dequantised(rows)
         if self._projection is not None:
@@ -123,6 +131,15 @@ class _Column:
             self._check_finite(rows, keys, f"{self._made()}, it is beyond float16; set rows.project_to to 0, or mend "
                                "the feature file and pack again")  # fmt: skip
         self._file.write(rows.tobytes())
+
+    def _header(self, absent: int) -> bytes:
+        """What is first written of a told `absent` is the most that it can become, so that the last has the room."""
+        about = self._about | {"absent": absent, "made": self._made()}
+        return header(self._snippets, self._width, about, least=self._start)
+
+    def _zero_where_something_is_absent(self, video: Video, rows: Float16[np.ndarray, "second width"]) -> int:
+        there = snippets_there([video.key], as_told(video.features[PRESENT][None], self._location))
+        return int((~there[:, 0].all(axis=0) & ~rows.any(axis=1)).sum())
 
     def _check_finite(self, rows: Float16[np.ndarray, "row width"], keys: Sequence[str], remedy: str) -> None:
         """Raises Refusal for a value that is not finite in the rows of some videos."""
@@ -168,7 +185,10 @@ def dequantised(codes: Float16[np.ndarray, "row width"]) -> Float16[np.ndarray, 
 
 
 def _absent(shards: Shards) -> int:
-    """How many rows stand for no second, since their video is shorter than SECONDS; they are zero."""
+    """How many rows stand for no second, since their video is shorter than SECONDS; they are zero.
+
+    Where the shards say what is present, rows are counted on their way instead.
+    """
     return sum(SECONDS - seconds_of(key) for key in shards.keys)
 
 

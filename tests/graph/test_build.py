@@ -15,6 +15,7 @@ from graph.corpus import HubSettings
 from graph.forests.forest import Forest, components
 from graph.groups import GROUPS, group_of_videos
 from graph.positives.thresholds import ThresholdSettings
+from graph.rows.write import RowSettings
 from graph.seal import sealed
 from graph.search.search import SearchSettings
 from launch.refusal import Refusal
@@ -199,6 +200,28 @@ def test_silence_is_excluded_counted_and_named(
     assert "video0008_0_10@3" in found["audio"]["hubs_named"]
     assert found["visual"]["zero_rows"] == 1
     assert "1 all-zero rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{"rows": RowSettings(centre=True)}, {"match": "all"}])
+def test_what_is_absent_joins_nothing(
+    shard_set: Callable[..., Shards], scenes: Scenes, build: Build, options: dict[str, Any]
+) -> None:
+    arrays = scenes(40)
+    arrays["present"] = np.ones((40, 10, 2))
+    arrays["vggish"][:20] = arrays["present"][:20, :, 0] = 0
+    arrays["resnet152"][30:, :5] = arrays["present"][30:, :5, 1] = 0
+    shards = shard_set(arrays)
+    folder = build(shards, hubs=KEPT_HUBS, **options)
+    for name, absent in zip(("audio", "visual"), arrays["present"].reshape(400, 2).T == 0, strict=True):
+        forest, _ = Forest.load(folder / f"forest_{name}.parquet")
+        assert len(forest.edges.first) > 10
+        assert not absent[forest.edges.first].any()
+        assert not absent[forest.edges.second].any()
+    found = json.loads((folder / "report.json").read_text())
+    assert (found["audio"]["zero_rows"], found["visual"]["zero_rows"]) == (200, 50)
+    assert found["audio"]["hubs_named"]
+    assert all(name >= "video0020" for name in found["audio"]["hubs_named"])
+    assert "NaN" not in (folder / "report.json").read_text()
 
 
 def test_all_snippets_identical_are_refused_as_hubs(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from graph.rows.matrix import digests_of
 from graph.rows.write import RowSettings, write_matrices
 from launch.refusal import Refusal
 from shards.read import Shards
@@ -38,6 +40,37 @@ def test_a_row_of_zeros_among_codes_is_a_second_that_is_missing(
     written[1:3] = 0
     with pytest.raises(Refusal, match=r"At most 20% .* 50\.0% \(20 of 40\)"):
         write_matrices(shard_set({"vggish": written}, "padded"), ["vggish"], tmp_path / "padded", DEQUANTISE)
+
+
+def mute(videos: int, of: int) -> dict[str, np.ndarray]:
+    """Videos of which the first so many have no sound: zeros, which `present` says mean nothing."""
+    random = np.random.default_rng(0)
+    arrays = {"vggish": random.normal(size=(of, 10, 8)), "resnet152": random.normal(size=(of, 10, 6))}
+    arrays["present"] = np.ones((of, 10, 2))
+    arrays["vggish"][:videos] = arrays["present"][:videos, :, 0] = 0
+    return arrays
+
+
+@pytest.mark.parametrize("videos", [3, 90, 100])
+def test_rows_that_the_shards_say_are_absent_are_no_rows_without_a_signal(
+    shard_set: Callable[..., Shards], tmp_path: Path, videos: int
+) -> None:
+    shards = shard_set(mute(videos, 100))
+    found = write_matrices(shards, ["vggish", "resnet152"], tmp_path)
+    assert np.array_equal(found["vggish"].zero, np.arange(1000) < 10 * videos)
+    assert not found["resnet152"].zero.any()
+    np.testing.assert_array_equal(
+        load_file(tmp_path / "vggish.rows.safetensors")["digests"], digests_of(np.array(found["vggish"].rows))
+    )
+
+
+def test_rows_without_a_signal_are_refused_beside_those_that_are_absent(
+    shard_set: Callable[..., Shards], tmp_path: Path
+) -> None:
+    arrays = mute(3, 10)
+    arrays["vggish"][8:] = 0
+    with pytest.raises(Refusal, match=r"At most 20% .* 28\.6% \(20 of 70\)"):
+        write_matrices(shard_set(arrays), ["vggish"], tmp_path)
 
 
 def test_values_that_are_no_codes_stay_as_they_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:
