@@ -17,8 +17,9 @@ def test_hosts_have_names_processes_and_disks_of_their_own_and_reach_one_another
     assert second.run(["cat", "/tmp/file"]).returncode != 0
     assert second.run(["cat", cluster.shared / "file", cluster.site / "file"]).stdout == "ours\ntheirs"
     assert first.run(["ls", cluster.site / "file"]).returncode != 0
-    with second.started(["sleep", "47"]):
-        assert second.running("sleep 47")
+    with second.started(["sleep", "47"]) as process:
+        while not second.running("sleep 47"):  # a busy machine takes a moment to get there
+            assert process.poll() is None
         assert not first.running("sleep 47")
     assert not second.running("sleep 47")
 
