@@ -24,6 +24,7 @@ from launch.world import World
 from shards.groups import Groups
 from shards.loader import Parts
 from shards.order import Order
+from shards.present import as_told, snippets_there, told_by
 from shards.read import Shards
 from shards.schema import SECONDS, seconds_of
 
@@ -63,7 +64,7 @@ class MicroBatch:
     """Consecutive videos of a global batch that a rank encodes at a time."""
 
     features: dict[str, Float[Tensor, "video second feature"]]
-    present: Bool[Tensor, "video second"] | None
+    present: Bool[Tensor, "video modality second"] | None
     first: int
     """The position in the global batch of its first video."""
 
@@ -80,8 +81,9 @@ class Batch:
     """How many videos the global batch has, over all ranks; those that were skipped count."""
     faults: tuple[str, ...]
     """One sentence for each of this rank's videos that was skipped."""
-    present: Bool[Tensor, "video second"] | None = None
-    """Which seconds exist; None, on every rank and in every batch, where every video of the shard set has them all."""
+    present: Bool[Tensor, "video modality second"] | None = None
+    """Which snippets there are, of each modality; None, on every rank and in every batch, where every video of the
+    shard set has all seconds and the set says no more."""
     first: int = 0
     """The position in the global batch of this rank's first video."""
     epoch: int = 0
@@ -114,7 +116,8 @@ class Batches:
         world: World,
     ) -> None:
         self._shards, self._ids, self._world, self._workers = shards, components.ids, world, settings.workers
-        self._names, self._short = tuple(names), any(seconds_of(key) < SECONDS for key in shards.keys)
+        self._names, self._told = tuple(names), told_by(shards.manifest.features)
+        self._masked = bool(self._told) or any(seconds_of(key) < SECONDS for key in shards.keys)
         for name in names:
             shards.check_feature(name)
         held_out, trained_on = _hold_out(shards.keys, settings.held_out)
@@ -128,7 +131,7 @@ class Batches:
             groups and groups.only(trained_on),
         )
         pin = world.device.type == "cuda"
-        self._parts = Parts(shards, self.order, self._names, trained_on, world.rank, world.size, pin)
+        self._parts = Parts(shards, self.order, self._names + self._told, trained_on, world.rank, world.size, pin)
         self.held_out = self._read_all(held_out)
         """The videos that no step trains on: all of them on every rank, none if none are held out."""
 
@@ -144,7 +147,7 @@ class Batches:
             yield part.step, replace(batch, first=first, epoch=part.step // self.order.steps_per_epoch)
 
     def _read_all(self, places: NDArray[np.int64]) -> Batch:
-        rows = self._shards.batch(places, self._names)
+        rows = self._shards.batch(places, self._names + self._told)
         features = {name: torch.from_numpy(array) for name, array in rows.features.items()}
         return self._batch(rows.places, features, len(places), rows.faults)
 
@@ -153,14 +156,20 @@ class Batches:
     ) -> Batch:
         keys = tuple(self._shards.keys[place] for place in places)
         ids = torch.from_numpy(self._ids[places]).to(self._world.device)
-        present = present_seconds(keys).to(self._world.device) if self._short else None
-        return Batch(keys, features, ids, videos, faults, present)
+        present = None
+        if self._masked:
+            told = [as_told(features[name].numpy(), self._shards.location) for name in self._told]
+            present = present_snippets(keys, *told).to(self._world.device)
+        read = {name: features[name] for name in self._names}
+        return Batch(keys, read, ids, videos, faults, present)
 
 
-def present_seconds(keys: Sequence[str]) -> Bool[Tensor, "video second"]:
-    """Which seconds of these videos exist, by the times in their keys."""
-    lengths = torch.tensor([seconds_of(key) for key in keys], dtype=torch.int64)
-    return torch.arange(SECONDS) < lengths[:, None]
+def present_snippets(
+    keys: Sequence[str], told: Bool[np.ndarray, "modality video second"] | None = None
+) -> Bool[Tensor, "video modality second"]:
+    """Which snippets of these videos there are, by the times in their keys and what their set told of them, if it
+    did."""
+    return torch.from_numpy(snippets_there(keys, told)).transpose(0, 1).contiguous()
 
 
 def read_groups(folder: Path, shards: Shards, per_group: int) -> Groups | None:

@@ -30,8 +30,9 @@ from pretrain.traced import encoder_of
 from shards.finished import VERSION, Bad, Bench, Done, going_on, sweep
 from shards.location import Location
 from shards.manifest import Manifest
+from shards.present import as_told, snippets_there
 from shards.read import ReadSettings, Shards, open_sets
-from shards.schema import MODALITIES, PRESENT, SECONDS, Feature, Video, seconds_of
+from shards.schema import PRESENT, Feature, Video
 from shards.traced import shard_set, written_set
 from shards.write import ShardWriter
 
@@ -152,22 +153,14 @@ class Export:
             skipped = sorted(set(asked).difference(read.places.tolist()))
             bad += [(self.shards.keys[place], fault) for place, fault in zip(skipped, read.faults, strict=True)]
             keys = [self.shards.keys[place] for place in read.places]
-            present = there([seconds_of(key) for key in keys], read.features.get(PRESENT))
+            told = as_told(read.features[PRESENT], self.shards.location) if PRESENT in self._copied else None
+            there = snippets_there(keys, told).swapaxes(0, 1)
+            present = None if there.all() else there
             rows = dict(zip(EMBEDDINGS, embed(self.encoder, read.features, self.config.scale, present), strict=True))
             rows |= {name: read.features[name] for name in self._copied}
             for index, key in enumerate(keys):
                 writer.add(Video(key, {name: each[index] for name, each in rows.items()}))
         return bad
-
-
-def there(
-    lengths: Sequence[int], stored: Float[np.ndarray, "video second modality"] | None
-) -> Bool[np.ndarray, "video modality second"] | None:
-    """Which snippets of some videos of these seconds exist, as `PRESENT` is stored; None where all do."""
-    exists = np.arange(SECONDS) < np.array(lengths)[:, None]
-    present = np.broadcast_to(exists[:, None], (len(lengths), len(MODALITIES), SECONDS))
-    present = present if stored is None else present & (stored.swapaxes(1, 2) > 0)
-    return None if present.all() else present
 
 
 def embed(

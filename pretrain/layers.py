@@ -7,8 +7,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from shards.schema import MODALITIES
-
 
 class Tokens(nn.Module):
     """One modality's tokens: LayerNorm(Linear(feature)); several features join as in HAN, concatenated and fused."""
@@ -74,9 +72,11 @@ def visible_tokens(present: Bool[Tensor, "sequence token"]) -> Bool[Tensor, "seq
     return (present[:, None, :] | itself)[:, None]
 
 
-def of_both(present: Bool[Tensor, "video second"] | None) -> Bool[Tensor, "video modality second"] | None:
-    """The snippets of seconds that exist, which have both modalities; None where all do."""
-    return None if present is None else present[:, None].expand(-1, len(MODALITIES), -1)
+def of_modality(
+    present: Bool[Tensor, "video modality second"] | None, modality: int
+) -> Bool[Tensor, "video second"] | None:
+    """Which seconds have one of the modalities; None where all have both."""
+    return None if present is None else present[:, modality]
 
 
 def initialise(module: nn.Module) -> None:

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from launch.digest import sha256_file, sha256_json
 from launch.refusal import Refusal
 from launch.settings import Settings
-from pretrain.layers import Layer, Tokens, initialise, visible_tokens
+from pretrain.layers import Layer, Tokens, initialise, of_modality, visible_tokens
 from shards.schema import MODALITIES, SECONDS
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "settings.json"
@@ -91,7 +91,7 @@ class Transformer(nn.Module):
         says which snippets have which modality (absent: all have both): one that is not there is seen by no other,
         its features may be anything, also NaN, and its embedding is zero.
         """
-        streams = [self.audio(features, _of(present, 0)), self.visual(features, _of(present, 1))]
+        streams = [self.audio(features, of_modality(present, 0)), self.visual(features, of_modality(present, 1))]
         tokens = torch.stack(streams, dim=1)
         second = self.second(torch.arange(tokens.shape[2], device=tokens.device))
         tokens = tokens + second + self.modality.weight[:, None, :]
@@ -115,10 +115,6 @@ class Transformer(nn.Module):
         else:
             after = layer(tokens, visible)
         return after
-
-
-def _of(present: Tensor | None, modality: int) -> Tensor | None:
-    return None if present is None else present[:, modality]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pretrain.config import Config
 from pretrain.engine.accumulation import Part, Passes, dropout_seed
 from pretrain.engine.engine import Engine
 from pretrain.engine.settings import learning_rate
-from pretrain.layers import of_both
 from pretrain.loss.contrast import contrast
 
 
@@ -25,7 +24,7 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
     passes = encode(engine, batch, step, config)
     rows = [normalize(each.flatten(0, 1), dim=-1) for each in (passes.audio, passes.visual)]
     settings, drawn_from = config.loss.in_epoch(batch.epoch), (config.seed, step)
-    present = None if batch.present is None else batch.present.reshape(-1, 1).expand(-1, len(rows))
+    present = None if batch.present is None else batch.present.transpose(1, 2).flatten(0, 1)
     found = contrast(rows[0], rows[1], batch.ids.flatten(0, 1), settings, present, drawn_from)
     loss = found.loss.item()
     if not math.isfinite(loss):
@@ -48,11 +47,11 @@ def train_step(engine: Engine, batch: Batch, step: int, steps: int, config: Conf
 def encode(engine: Engine, batch: Batch, step: int, config: Config) -> Passes:
     """The embeddings of this rank's part of a global batch, encoded `batches.micro_batch` videos at a time.
 
-    Those of seconds that a video does not have are zero, and no other depends on what stands there.
+    Those of snippets that are not present are zero, and no other depends on what stands there.
     """
     micro = batch.micro_batches(config.batches.micro_batch, engine.world.size)
     seeds = [dropout_seed(config.seed, step, each.first) for each in micro]
-    parts = [Part(each.features, seed, of_both(each.present)) for each, seed in zip(micro, seeds, strict=True)]
+    parts = [Part(each.features, seed, each.present) for each, seed in zip(micro, seeds, strict=True)]
     return Passes(engine, parts)
 
 

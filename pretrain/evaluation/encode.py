@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pretrain.evaluation.health import Embedded
-from pretrain.layers import of_both
 from pretrain.loss.pairs import AUDIO, VISUAL
 from shards.schema import MODALITIES, SECONDS
 
@@ -19,10 +18,10 @@ Encode = Callable[[Mapping[str, Tensor], Bool[Tensor, "video modality second"] |
 def embed(
     encode: Encode,
     features: Mapping[str, Float[Tensor, "video second feature"]],
-    present: Bool[Tensor, "video second"] | None = None,
+    present: Bool[Tensor, "video modality second"] | None = None,
 ) -> Embedded:
     """Unit-length embeddings of videos; a modality alone knows nothing of the other, and no second of absent ones."""
-    audio, visual = (normalize(each, dim=-1) for each in encode(features, of_both(present)))
+    audio, visual = (normalize(each, dim=-1) for each in encode(features, present))
     videos, device = len(audio), audio.device
     audio_alone = encode(features, only(AUDIO, videos, device, present))[AUDIO]
     visual_alone = encode(features, only(VISUAL, videos, device, present))[VISUAL]
@@ -30,9 +29,9 @@ def embed(
 
 
 def only(
-    modality: int, videos: int, device: torch.device, present: Bool[Tensor, "video second"] | None = None
+    modality: int, videos: int, device: torch.device, present: Bool[Tensor, "video modality second"] | None = None
 ) -> Bool[Tensor, "video modality second"]:
-    """The mask of videos of which one modality is there, in the seconds that exist (None: all)."""
+    """The mask of videos of which one modality is there, in the seconds that have it (None: all)."""
     mask = torch.zeros(videos, len(MODALITIES), SECONDS, dtype=torch.bool, device=device)
-    mask[:, modality] = True if present is None else present
+    mask[:, modality] = True if present is None else present[:, modality]
     return mask

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from pretrain.evaluation.ranking import area_under_curve, average_precision, recall_at
+from pretrain.layers import of_modality
 from pretrain.loss.contrast import LossSettings
-from pretrain.loss.pairs import BLOCKS, alike
+from pretrain.loss.pairs import AUDIO, BLOCKS, VISUAL, alike
 
 MOST = 200
 """Videos whose pairs are looked at: sixteen million pairs of rows at most; the effective rank takes all videos."""
@@ -18,7 +19,7 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Embedded:
-    """Unit-length embeddings of held-out videos, zero in seconds that do not exist."""
+    """Unit-length embeddings of held-out videos, zero where they are not present."""
 
     audio: Float[Tensor, "video second width"]
     visual: Float[Tensor, "video second width"]
@@ -26,21 +27,28 @@ class Embedded:
     """With the picture masked at the encoder's input: nothing of it can be copied."""
     visual_alone: Float[Tensor, "video second width"]
     """With the sound masked."""
-    present: Bool[Tensor, "video second"] | None = None
-    """Which seconds exist; None: all."""
+    present: Bool[Tensor, "video modality second"] | None = None
+    """Which snippets there are, of each modality; None: all."""
 
     @classmethod
     def joined(cls, parts: Sequence["Embedded"]) -> "Embedded":
-        """Those of several parts, one after the other; either all of them say which seconds exist, or none."""
+        """Those of several parts, one after the other; either all of them say what is present, or none."""
         names = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def means(self) -> Float[Tensor, "video width"]:
-        """The mean over the seconds that exist, audio beside visual."""
-        both = torch.cat((self.audio, self.visual), dim=-1)
+        """The mean over the seconds that are present, audio beside visual; zeros for a modality that has none."""
+        sides = self.audio, self.visual
+        both = torch.cat(sides, dim=-1)
         if self.present is None:
             return both.mean(1)
-        return both.where(self.present[..., None], 0).sum(1) / self.present.sum(1, keepdim=True)
+        each = zip(self.present.unbind(1), sides, strict=True)
+        has = torch.cat([present[..., None].expand_as(rows) for present, rows in each], dim=-1)
+        return both.where(has, 0).sum(1) / has.sum(1).clamp(min=1)
+
+    def of(self, modality: int) -> Bool[Tensor, "video second"] | None:
+        """Which seconds have a modality; None: all."""
+        return of_modality(self.present, modality)
 
 
 def there(
@@ -64,20 +72,22 @@ def health(embedded: Embedded, ids: Int[Tensor, "video second way"], loss: LossS
     """
     if len(ids) < 2:
         return {}
-    present = embedded.present
     found = {
-        "effective_rank_audio": effective_rank(there(embedded.audio, present)),
-        "effective_rank_visual": effective_rank(there(embedded.visual, present)),
+        "effective_rank_audio": effective_rank(there(embedded.audio, embedded.of(AUDIO))),
+        "effective_rank_visual": effective_rank(there(embedded.visual, embedded.of(VISUAL))),
     }
     some = slice(0, MOST)
-    ids, present = ids[some], None if present is None else present[some]
-    component, video = there(ids, present), there(videos_of(ids), present)
-    rows = [there(each[some], present) for each in (embedded.audio, embedded.visual)]
+    ids, present = ids[some], None if embedded.present is None else embedded.present[some]
+    sides = [of_modality(present, modality) for modality in (AUDIO, VISUAL)]
+    component, video = [there(ids, side) for side in sides], [there(videos_of(ids), side) for side in sides]
+    rows = [there(each[some], side) for each, side in zip((embedded.audio, embedded.visual), sides, strict=True)]
     found |= _separation(rows, component, loss)
-    relevant, candidate = _relevance(component, video)
-    alone = [there(each[some], present) for each in (embedded.audio_alone, embedded.visual_alone)]
-    found |= retrieval("audio_to_visual", alone[0] @ alone[1].T, relevant, candidate)
-    found |= retrieval("visual_to_audio", alone[1] @ alone[0].T, relevant, candidate)
+    alone = (embedded.audio_alone[some], embedded.visual_alone[some])
+    audio, visual = (there(each, side) for each, side in zip(alone, sides, strict=True))
+    candidate = video[AUDIO][:, None] != video[VISUAL][None, :]
+    relevant = alike(component[AUDIO], component[VISUAL]) & candidate
+    found |= retrieval("audio_to_visual", audio @ visual.T, relevant, candidate)
+    found |= retrieval("visual_to_audio", visual @ audio.T, relevant.T, candidate.T)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -113,13 +123,12 @@ def retrieval(
     }
 
 
-def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], loss: LossSettings) -> dict[str, float]:
+def _separation(rows: list[Tensor], ids: list[Int[Tensor, "snippet way"]], loss: LossSettings) -> dict[str, float]:
     """What tells the positive from the negative pairs of the loss's mode; a row is no pair with itself."""
-    same = alike(ids, ids)
     positive, negative = [], []
     for query, key in BLOCKS[loss.mode]:
-        scores = rows[query] @ rows[key].T
-        itself = torch.eye(len(ids), dtype=torch.bool, device=ids.device) & (query == key)
+        scores, same = rows[query] @ rows[key].T, alike(ids[query], ids[key])
+        itself = torch.eye(*same.shape, dtype=torch.bool, device=same.device) & (query == key)
         positive.append(scores[same & ~itself])
         negative.append(scores[~same])
     attracted, repelled = torch.cat(positive), torch.cat(negative)
@@ -132,9 +141,3 @@ def _separation(rows: list[Tensor], ids: Int[Tensor, "snippet way"], loss: LossS
         "active_negatives": float((over > 0).double().mean()),
         "balanced_hinge": float(under.mean() + over.mean()),
     }
-
-
-def _relevance(component: Int[Tensor, "snippet way"], video: Int[Tensor, " snippet"]) -> tuple[Tensor, Tensor]:
-    """For each pair of snippets: whether the second answers the first; whether it may, being of another video."""
-    candidate = video[:, None] != video[None, :]
-    return alike(component, component) & candidate, candidate

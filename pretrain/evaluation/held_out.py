@@ -76,9 +76,10 @@ class HeldOut:
         return health(embedded, self.batch.ids, self.loss) | self._probed(embedded)
 
     def most(self, width: int) -> int:
-        """The highest effective rank that embeddings so wide can have here; 0: too few videos to raise an alarm."""
+        """The highest effective rank that embeddings so wide can have here, of the modality that has fewer; 0: too few
+        videos to raise an alarm."""
         videos, present = len(self.batch.keys), self.batch.present
-        snippets = videos * SECONDS if present is None else int(present.sum())
+        snippets = videos * SECONDS if present is None else int(present.sum(dim=(0, 2)).min())
         return min(width, snippets) if videos >= alarms.FEWEST else 0
 
     def _parts(self) -> list[tuple[dict[str, torch.Tensor], torch.Tensor | None]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pretrain.evaluation.health import Embedded, effective_rank, retrieval, there, videos_of
 from pretrain.evaluation.linear import Labelled, linear_probe
+from pretrain.loss.pairs import AUDIO, VISUAL
 from shards.labels import Tables
 
 QUERIES = 256
@@ -41,12 +42,12 @@ class Truth:
 def probe_seconds(known: Embedded, known_truth: Truth, asked: Embedded, asked_truth: Truth) -> dict[str, float]:
     """`audio_map`: audible categories from a second's audio row; `visual_map`: likewise; `second_map`: their mean."""
 
-    def probed(name: str, truth: str) -> float:
+    def probed(name: str, truth: str, modality: int) -> float:
         sides = ((known, known_truth), (asked, asked_truth))
-        labelled = [_labelled(getattr(rows, name), getattr(of, truth), rows.present) for rows, of in sides]
+        labelled = [_labelled(getattr(rows, name), getattr(of, truth), rows.of(modality)) for rows, of in sides]
         return linear_probe(*labelled).mean_average_precision
 
-    audio, visual = probed("audio", "audible"), probed("visual", "visible")
+    audio, visual = probed("audio", "audible", AUDIO), probed("visual", "visible", VISUAL)
     return {"audio_map": audio, "visual_map": visual, "second_map": (audio + visual) / 2}
 
 
@@ -65,30 +66,26 @@ def retrieve(embedded: Embedded, truth: Truth) -> dict[str, float]:
     Both sides were encoded alone. A query is a second in which something is heard (seen); every second of every other
     video may be found. `audio_to_visual_map` and so on, as in `health`; means over the queries that can find anything.
     """
-    present = embedded.present
-    heard, seen = (there(each, present).float() for each in (truth.audible, truth.visible))
-    audio, visual = (there(each, present) for each in (embedded.audio_alone, embedded.visual_alone))
-    video = there(videos_of(truth.audible), present)
+    audio = _labelled(embedded.audio_alone, truth.audible, embedded.of(AUDIO))
+    visual = _labelled(embedded.visual_alone, truth.visible, embedded.of(VISUAL))
     return {
-        **_retrieved("audio_to_visual", (audio, heard), (visual, seen), video),
-        **_retrieved("visual_to_audio", (visual, seen), (audio, heard), video),
-        "effective_rank_audio": effective_rank(there(embedded.audio, present)),
-        "effective_rank_visual": effective_rank(there(embedded.visual, present)),
+        **_retrieved("audio_to_visual", audio, visual),
+        **_retrieved("visual_to_audio", visual, audio),
+        "effective_rank_audio": effective_rank(there(embedded.audio, embedded.of(AUDIO))),
+        "effective_rank_visual": effective_rank(there(embedded.visual, embedded.of(VISUAL))),
     }
 
 
-def _retrieved(
-    name: str, asking: tuple[Tensor, Tensor], asked: tuple[Tensor, Tensor], video: Tensor
-) -> dict[str, float]:
-    (queries, wanted), (keys, held) = asking, asked
+def _retrieved(name: str, asking: Labelled, asked: Labelled) -> dict[str, float]:
+    wanted, held = asking.labels.float(), asked.labels.float()
     totals: dict[str, float] = {}
     count = 0
     for some in wanted.any(1).nonzero().squeeze(1).split(QUERIES):
-        candidate = video[some, None] != video[None]
+        candidate = asking.video[some, None] != asked.video[None]
         relevant = (wanted[some] @ held.T > 0) & candidate
         answered = int(relevant.any(1).sum())
         if answered:
-            found = retrieval(name, queries[some] @ keys.T, relevant, candidate)
+            found = retrieval(name, asking.rows[some] @ asked.rows.T, relevant, candidate)
             totals = {each: totals.get(each, 0.0) + value * answered for each, value in found.items()}
             count += answered
     return {each: value / count for each, value in totals.items()}

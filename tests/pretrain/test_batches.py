@@ -13,7 +13,7 @@ from launch.refusal import Refusal
 from launch.world import World
 from pretrain.batches import Batches, BatchSettings, read_groups
 from shards.read import Shards
-from shards.schema import Feature, Video, seconds_of
+from shards.schema import PRESENT, Feature, Video, seconds_of
 from shards.write import Writer
 from tests.pretrain.conftest import VIDEOS, write_graph
 
@@ -75,9 +75,36 @@ def test_which_seconds_exist_is_known_where_any_video_of_the_set_is_short(tmp_pa
         read = Batches(settings, shards, components, None, ["sound"], world)
         for batch in (read.held_out, *(batch for _, batch in read.from_step(0, 5))):
             assert batch.present is not None
-            assert batch.present.sum(1).tolist() == [seconds_of(key) for key in batch.keys]
+            assert batch.present.sum(2).tolist() == [2 * [seconds_of(key)] for key in batch.keys]
             micro = [each.present for each in batch.micro_batches(1, 2)]
             assert torch.equal(torch.cat([each for each in micro if each is not None]), batch.present[: len(micro)])
+
+
+def write_present(folder: Path, number: int) -> tuple[Shards, Components]:
+    """Videos whose sound is missing in as many of their first seconds as their number says, and their components."""
+    with Writer(folder / "shards", [Feature("sound", 2), Feature(PRESENT, 2)], {}, 7) as writer:
+        for video in range(number):
+            present = np.ones((10, 2))
+            present[: video % 11, 0] = 0
+            writer.add(Video(f"v{video:02d}_0_{4 if video == 3 else 10}", {"sound": present, PRESENT: present}))
+    shards = Shards.open(folder / "shards")
+    write_graph(folder / "graph", np.zeros((number, 10, 1), np.int64), shards.keys, shards.manifest.digest)
+    return shards, Components.load(folder / "graph", shards)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_set_says_is_present_comes_with_every_batch_and_is_no_feature(tmp_path: Path, workers: int) -> None:
+    shards, components = write_present(tmp_path, 20)
+    settings = changed(global_batch=3, held_out=4, workers=workers)
+    read = Batches(settings, shards, components, None, ["sound"], World(0, 1, 0, torch.device("cpu"), 0))
+    assert read.widths() == {"sound": 2}
+    for batch in (read.held_out, *(batch for _, batch in read.from_step(0, 4))):
+        assert list(batch.features) == ["sound"]
+        assert batch.present is not None
+        for key, present, sound in zip(batch.keys, batch.present, batch.features["sound"], strict=True):
+            exists = torch.arange(10) < seconds_of(key)
+            assert torch.equal(present, (sound.T > 0) & exists)
+            assert int((~present[0] & exists).sum()) == min(int(key[1:3]) % 11, seconds_of(key))
 
 
 def test_where_every_video_has_ten_seconds_no_batch_has_a_mask(planted) -> None:  # type: ignore[no-untyped-def]

@@ -5,12 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from launch.tracking import Tracking
-from pretrain.export import EMBEDDINGS, Config, main, there
+from pretrain.export import EMBEDDINGS, Config, main
 from pretrain.model import ModelSettings, Transformer, load_encoder, save_encoder
 from shards.read import Shards
 from shards.schema import PRESENT, Feature, Video
@@ -62,22 +59,3 @@ def test_an_absent_modality_embeds_as_zero_and_is_seen_by_no_other(
         np.testing.assert_allclose(stored[name], rows, rtol=2e-3, atol=2e-3)
         zero = np.abs(stored[name]).sum(2) == 0
         np.testing.assert_array_equal(zero, presence()[..., modality] == 0)
-
-
-@given(arrays(bool, (3, 10, 2)), st.lists(st.integers(1, 10), min_size=3, max_size=3))
-def test_a_snippet_is_there_where_its_video_lasts_and_its_file_holds_it(stored: np.ndarray, lengths: list[int]) -> None:
-    found = there(lengths, stored.astype(np.float16))
-    expected = [
-        [
-            [bool(stored[video, second, modality]) and second < lengths[video] for second in range(10)]
-            for modality in (0, 1)
-        ]
-        for video in range(3)
-    ]
-    assert (np.ones((3, 2, 10), bool) if found is None else found).tolist() == expected
-
-
-def test_nothing_is_masked_where_everything_is_there() -> None:
-    assert there([10, 10], None) is None
-    assert there([10, 10], np.ones((2, 10, 2), np.float16)) is None
-    assert there([10, 9], None) is not None

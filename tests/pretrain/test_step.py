@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from launch.refusal import Refusal
 from launch.world import World
-from pretrain.batches import Batch, present_seconds
+from pretrain.batches import Batch, present_snippets
 from pretrain.config import Config
 from pretrain.engine.engine import Engine
 from pretrain.loss.contrast import LossSettings, contrast
@@ -81,9 +81,9 @@ SHORT = ("a_0_7", "b_0_10", "c_3_4", "d_0_10", "e_0_9.5", "f_0_10")
 def short_batch(padding: float = 0.0, seed: int = 0) -> Batch:
     """Videos of 7, 10, 1, 10, 10 and 10 seconds; `padding` stands where there is no second."""
     found = batch(seed)
-    present = present_seconds(SHORT)
+    present = present_snippets(SHORT)
     for array in found.features.values():
-        array[~present] = padding
+        array[~present[:, 0]] = padding
     return replace(found, keys=SHORT, present=present)
 
 
@@ -116,7 +116,7 @@ def test_the_loss_of_short_videos_is_that_of_the_snippets_they_have(
     """By hand: each video is encoded alone, cut to its length, and only its own rows are compared."""
     given, rows, ids = short_batch(), list[tuple[torch.Tensor, torch.Tensor]](), list[torch.Tensor]()
     assert given.present is not None
-    for place, length in enumerate(given.present.sum(1).tolist()):
+    for place, length in enumerate(given.present[:, 0].sum(1).tolist()):
         alone_there = {name: array[place : place + 1, :length] for name, array in given.features.items()}
         with torch.no_grad():
             audio, visual = engine.model.eval()(alone_there)
@@ -130,9 +130,47 @@ def test_the_loss_of_short_videos_is_that_of_the_snippets_they_have(
     assert told["loss"] != pytest.approx(stepped(config, alone, replace(given, present=None))[0]["loss"], rel=1e-3)
 
 
+def lacking_batch(padding: float = 0.0) -> Batch:
+    """The first video has no sound, the second no picture, the third neither, the fourth no sound at first."""
+    found, present = batch(), torch.ones(6, 2, 10, dtype=torch.bool)
+    present[0, 0] = present[1, 1] = present[2] = present[3, 0, :4] = False
+    for name, array in found.features.items():
+        array[~present[:, int(name != "vggish")]] = padding
+    return replace(found, present=present)
+
+
+@pytest.mark.parametrize("pairs", ["all", "sampled"])
+def test_what_stands_where_a_modality_is_absent_moves_nothing(config: Config, alone: World, pairs: str) -> None:
+    config = config.model_copy(update={"loss": LossSettings(pairs=pairs, anchors=60)})  # type: ignore[arg-type]
+    told, moved = stepped(config, alone, lacking_batch())
+    again, others = stepped(config, alone, lacking_batch(math.nan))
+    assert again == told
+    assert all(torch.equal(value, moved[name]) for name, value in others.items())
+
+
+def test_a_modality_that_is_absent_is_in_no_pair(config: Config, engine: Engine, alone: World) -> None:
+    given = lacking_batch()
+    assert given.present is not None
+    with torch.no_grad():
+        rows = [normalize(each, dim=-1) for each in engine.model.eval()(given.features, given.present)]
+    there, ids = given.present.transpose(0, 1), given.ids[..., 0]
+    kinds: dict[bool, list[float]] = {True: [], False: []}
+    for query, key in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        scores = rows[query][there[query]] @ rows[key][there[key]].T
+        same = ids[there[query]][:, None] == ids[there[key]][None]
+        itself = torch.eye(*same.shape, dtype=torch.bool) & (query == key)
+        kinds[True] += scores[same & ~itself].tolist()
+        kinds[False] += scores[~same].tolist()
+    told, _ = stepped(config, alone, given)
+    assert told["positive_cosine"] == pytest.approx(sum(kinds[True]) / len(kinds[True]), rel=1e-4)
+    assert told["negative_cosine"] == pytest.approx(sum(kinds[False]) / len(kinds[False]), rel=1e-4)
+    under, over = [max(0.9 - s, 0) for s in kinds[True]], [max(s - 0.3, 0) for s in kinds[False]]
+    assert told["loss"] == pytest.approx(sum(under) / len(under) + sum(over) / len(over), rel=1e-4)
+
+
 def test_what_is_drawn_is_drawn_from_seconds_that_exist(config: Config, alone: World) -> None:
     config = config.model_copy(update={"loss": LossSettings(pairs="sampled", anchors=1)})
-    given = replace(batch(), present=torch.arange(10).expand(6, 10) < 1)
+    given = replace(batch(), present=torch.arange(10).expand(6, 2, 10) < 1)
     torch.manual_seed(0)
     engine = Engine(Transformer(config.model, WIDTHS), config.engine, alone)
     assert all(train_step(engine, given, step, 9, config)["positive_cosine"] for step in range(5))
@@ -140,5 +178,5 @@ def test_what_is_drawn_is_drawn_from_seconds_that_exist(config: Config, alone: W
 
 def test_videos_that_have_all_seconds_give_what_they_gave_without_a_mask(config: Config, alone: World) -> None:
     told, _ = stepped(config, alone, batch())
-    masked, _ = stepped(config, alone, replace(batch(), present=torch.ones(6, 10, dtype=torch.bool)))
+    masked, _ = stepped(config, alone, replace(batch(), present=torch.ones(6, 2, 10, dtype=torch.bool)))
     assert masked == pytest.approx(told, rel=1e-4)

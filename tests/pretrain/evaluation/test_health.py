@@ -66,18 +66,65 @@ def test_seconds_that_do_not_exist_have_no_part_in_any_number(mode: Mode) -> Non
     ids = torch.randint(5, (12, 10, 1), generator=torch.Generator().manual_seed(0))
     rows = normalize(torch.randn(4, 12, 10, 6, generator=torch.Generator().manual_seed(1)), dim=-1)
     lengths = torch.randint(1, 8, (12, 1), generator=torch.Generator().manual_seed(2))
-    settings, present = LossSettings(mode=mode), torch.arange(10) < lengths
+    settings, exists = LossSettings(mode=mode), torch.arange(10) < lengths
+    present = of_both(exists)
     found = health(Embedded(*rows, present), ids, settings)
     assert found != health(Embedded(*rows), ids, settings)
-    other = rows.where(present[..., None], rows[:, :1, :1])
-    assert health(Embedded(*other, present), ids.where(present[..., None], 3), settings) == found
-    assert health(Embedded(*rows[:, :, :7], present[:, :7]), ids[:, :7], settings) == found
+    other = rows.where(exists[..., None], rows[:, :1, :1])
+    assert health(Embedded(*other, present), ids.where(exists[..., None], 3), settings) == found
+    assert health(Embedded(*rows[:, :, :7], present[..., :7]), ids[:, :7], settings) == found
+
+
+def of_both(exists: Tensor) -> Tensor:
+    """Snippets that have both modalities wherever there is a second."""
+    return exists[:, None].expand(-1, 2, -1)
+
+
+def test_a_modality_that_a_snippet_lacks_has_no_part_in_any_number() -> None:
+    """By hand, from lists of the rows that there are."""
+    ids = torch.randint(3, (6, 10, 1), generator=torch.Generator().manual_seed(0))
+    rows = normalize(torch.randn(4, 6, 10, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
+    present = torch.rand(6, 2, 10, generator=torch.Generator().manual_seed(2)) < 0.7
+    present[0, 0], present[1, 1], present[2] = False, False, False
+    spoilt = rows.clone()
+    for side in range(4):
+        spoilt[side][~present[:, side % 2]] = math.nan
+    found = health(Embedded(*spoilt, present), ids, LossSettings(mode="cross"))
+    lists = [[(v, s) for v in range(6) for s in range(10) if present[v, m, s]] for m in (0, 1)]
+    kinds: dict[bool, list[float]] = {True: [], False: []}
+    for heard, seen in itertools.product(*lists):
+        kinds[bool(ids[heard] == ids[seen])].append(float(rows[0][heard] @ rows[1][seen]))
+    assert found["positive_cosine"] == pytest.approx(sum(kinds[True]) / len(kinds[True]), abs=1e-5)
+    assert found["negative_cosine"] == pytest.approx(sum(kinds[False]) / len(kinds[False]), abs=1e-5)
+    for name, asking, asked in (("audio_to_visual", 0, 1), ("visual_to_audio", 1, 0)):
+        best, chance = [], []
+        for query in lists[asking]:
+            others = [other for other in lists[asked] if other[0] != query[0]]
+            right = [bool(ids[other] == ids[query]) for other in others]
+            scores = [float(rows[2 + asking][query] @ rows[2 + asked][other]) for other in others]
+            if any(right):
+                best.append(right[max(range(len(scores)), key=scores.__getitem__)])
+                chance.append(sum(right) / len(right))
+        assert found[f"{name}_r1"] == pytest.approx(sum(best) / len(best))
+        assert found[f"{name}_chance"] == pytest.approx(sum(chance) / len(chance))
+    assert found["effective_rank_audio"] == effective_rank(rows[0][present[:, 0]])
+    assert found["effective_rank_visual"] == effective_rank(rows[1][present[:, 1]])
+
+
+def test_a_mean_of_a_modality_is_over_the_seconds_that_have_it_and_zero_without_any() -> None:
+    audio, visual = torch.randn(2, 3, 10, 4, generator=torch.Generator().manual_seed(0))
+    present = torch.ones(3, 2, 10, dtype=torch.bool)
+    present[0, 0], present[1, 1, 2:] = False, False
+    found = Embedded(audio, visual, audio, visual, present).means()
+    expected = torch.stack([torch.cat((audio[v].mean(0), visual[v].mean(0))) for v in range(3)])
+    expected[0, :4], expected[1, 4:] = 0, visual[1, :2].mean(0)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_mean_is_over_the_seconds_that_exist() -> None:
     audio, visual = torch.randn(2, 3, 10, 4, generator=torch.Generator().manual_seed(0))
     lengths = (10, 1, 6)
-    present = torch.arange(10) < torch.tensor(lengths)[:, None]
+    present = of_both(torch.arange(10) < torch.tensor(lengths)[:, None])
     expected = [
         torch.cat((a[:length].mean(0), v[:length].mean(0))) for a, v, length in zip(audio, visual, lengths, strict=True)
     ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from launch.world import World
-from pretrain.batches import Batch, present_seconds
+from pretrain.batches import Batch, present_snippets
 from pretrain.engine.engine import Engine
 from pretrain.engine.settings import EngineSettings
 from pretrain.evaluation.held_out import HeldOut
@@ -25,9 +25,9 @@ KEYS = tuple(f"v{number:02d}_0_{10 if number % 3 else 4}" for number in range(VI
 def held_out(padding: float) -> HeldOut:
     draw = torch.Generator().manual_seed(0)
     features = {name: torch.randn(VIDEOS, 10, width, generator=draw) for name, width in WIDTHS.items()}
-    ids, present = torch.randint(4, (VIDEOS, 10, 1), generator=draw), present_seconds(KEYS)
+    ids, present = torch.randint(4, (VIDEOS, 10, 1), generator=draw), present_snippets(KEYS)
     for array in features.values():
-        array[~present] = padding
+        array[~present[:, 0]] = padding
     batch = Batch(KEYS, features, ids, VIDEOS, (), present)
     return HeldOut.of(batch, LossSettings(), 16, Path("tables"))
 
@@ -50,4 +50,4 @@ def test_what_is_seen_is_that_of_the_seconds_that_exist(alone: World) -> None:
     assert held_out(math.nan).evaluate(engine) == found
     unmasked = replace(zeros, batch=replace(zeros.batch, present=None)).evaluate(engine)
     assert unmasked["auc"] != pytest.approx(found["auc"], rel=1e-4)
-    assert zeros.most(10**6) == int(present_seconds(KEYS).sum())
+    assert zeros.most(10**6) == int(present_snippets(KEYS)[:, 0].sum())

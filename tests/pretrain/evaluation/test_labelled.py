@@ -149,8 +149,8 @@ def test_seconds_that_do_not_exist_are_neither_asked_nor_found_nor_learnt_from()
     """As where no video has the last three seconds and they are not there at all, whatever stands there."""
     rows, labels = embedded(), truth()
     lengths = torch.tensor([7, 3, 7, 1, 5, 7, 7, 2, 7])[:, None]
-    present = torch.arange(SECONDS) < lengths
-    sides = [replace(rows, present=present), Embedded(*(each[:, :7] for each in sides_of(rows)), present[:, :7])]
+    present = (torch.arange(SECONDS) < lengths)[:, None].expand(-1, 2, -1)
+    sides = [replace(rows, present=present), Embedded(*(each[:, :7] for each in sides_of(rows)), present[..., :7])]
     cut = Truth(labels.weak, labels.audible[:, :7], labels.visible[:, :7])
     found = retrieve(sides[0], labels)
     assert found == pytest.approx(retrieve(sides[1], cut))
@@ -160,6 +160,32 @@ def test_seconds_that_do_not_exist_are_neither_asked_nor_found_nor_learnt_from()
     assert probed[0] == pytest.approx(probed[1])
     learnt = probe_seconds(sides[0], labels, known, known_truth), probe_seconds(sides[1], cut, known, known_truth)
     assert learnt[0] == pytest.approx(learnt[1])
+
+
+def test_a_modality_that_a_second_lacks_is_neither_asked_nor_found_nor_learnt_from() -> None:
+    """By hand, from lists of the rows that there are, whatever stands elsewhere."""
+    rows, labels = embedded(), truth()
+    present = torch.rand(VIDEOS, 2, SECONDS, generator=torch.Generator().manual_seed(3)) < 0.6
+    spoilt = [side.clone() for side in sides_of(rows)]
+    for place, side in enumerate(spoilt):
+        side[~present[:, place % 2]] = math.nan
+    found = retrieve(Embedded(*spoilt, present), labels)
+    heard, seen = (torch.nonzero(present[:, modality]).tolist() for modality in (0, 1))
+    best = []
+    for video, second in heard:
+        others = [(v, s) for v, s in seen if v != video]
+        right = [bool((labels.audible[video, second] & labels.visible[v, s]).any()) for v, s in others]
+        if any(right):
+            scores = [float(rows.audio_alone[video, second] @ rows.visual_alone[v, s]) for v, s in others]
+            best.append(right[int(np.argmax(scores))])
+    assert found["audio_to_visual_r1"] == pytest.approx(sum(best) / len(best))
+    known, given = embedded(1, 30), truth(1, 30)
+    probed = probe_seconds(known, given, Embedded(*spoilt, present), labels)
+    sides = [
+        Labelled(known.audio.flatten(0, 1), given.audible.flatten(0, 1), torch.arange(300) // SECONDS),
+        Labelled(rows.audio[present[:, 0]], labels.audible[present[:, 0]], torch.tensor([v for v, _ in heard])),
+    ]
+    assert probed["audio_map"] == linear_probe(*sides).mean_average_precision
 
 
 def sides_of(rows: Embedded) -> tuple[Tensor, ...]:

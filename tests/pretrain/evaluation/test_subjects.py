@@ -16,7 +16,7 @@ from pretrain.evaluation.leak import follows
 from pretrain.evaluation.subjects import Seen, see, subjects
 from pretrain.model import ModelSettings, Transformer
 from shards.read import ReadSettings, Shards
-from shards.schema import Feature, Video
+from shards.schema import PRESENT, Feature, Video
 from shards.write import Writer
 from tests.pretrain.conftest import VIDEOS, WIDTHS, Planted, damage
 
@@ -165,7 +165,35 @@ def test_a_short_video_is_seen_as_if_it_ended_where_it_does(tmp_path: Path) -> N
             by_hand = torch.cat((audio[:length].mean(0), visual[:length].mean(0)))
             torch.testing.assert_close(found.means[each.name][video], by_hand)
             assert rows.present is not None
-            assert rows.present[video].tolist() == [second < length for second in range(10)]
+            assert rows.present[video].tolist() == 2 * [[second < length for second in range(10)]]
+
+
+def write_lacking(folder: Path) -> Shards:
+    """Videos of which every third has no sound, with a set that says so, and noise where there is none."""
+    draw = np.random.default_rng(0)
+    with Writer(folder, [*(Feature(*one) for one in WIDTHS.items()), Feature(PRESENT, 2)], {}, 3) as writer:
+        for number in range(7):
+            present = np.ones((10, 2))
+            present[:, 0] = number % 3 > 0
+            rows = {name: draw.normal(size=(10, width)) for name, width in WIDTHS.items()}
+            writer.add(Video(f"v{number}_0_10", rows | {PRESENT: present}))
+    return Shards.open(folder)
+
+
+def test_a_video_without_sound_is_seen_as_its_picture_alone(tmp_path: Path) -> None:
+    shards = write_lacking(tmp_path / "set")
+    found, stored = seen(shards, batch=2), features(shards)
+    for name in NAMES:
+        rows = found.rows[name]
+        assert rows.present is not None
+        assert rows.present.all(2).tolist() == [[number % 3 > 0, True] for number in range(7)]
+        assert torch.equal(rows.visual[::3], rows.visual_alone[::3])
+        assert not found.means[name][::3, : rows.audio.shape[-1]].any()
+        torch.testing.assert_close(found.means[name][:, -rows.visual.shape[-1] :], rows.visual.mean(1))
+    trained = subjects(encoder(), 0)[2]
+    assert trained.encoder is not None
+    whole = {name: array[[1, 2, 4, 5]] for name, array in stored.items()}
+    assert trained.leak(shards) == pytest.approx(follows(trained.encoder, whole, ("vggish",)))
 
 
 def test_what_leaks_is_told_by_videos_that_have_all_seconds(tmp_path: Path) -> None:
