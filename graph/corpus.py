@@ -78,7 +78,7 @@ def build_corpus(
     found = plan.run(notes)
     whole = _whole(copies, ranks.gather(found.lists), hubs, len(matrix))
     hub, without = ranks.share((whole.hub, whole.without))
-    without |= matrix.zero
+    without = without | matrix.zero  # not in place: it may be the hubs' own array
     barred = without[copies.originals]
     full = np.concatenate(ranks.all(found.lists.bar > bar_at(floor))) & ~barred
     forest = ranks.share(_listed(copies, found.lists, ranks, without))

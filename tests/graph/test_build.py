@@ -202,7 +202,10 @@ def test_silence_is_excluded_counted_and_named(
     assert "1 all-zero rows" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [{"rows": RowSettings(centre=True)}, {"match": "all"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"rows": RowSettings(centre=True), "hubs": HubSettings(similarity=1)}, {"match": "all", "hubs": KEPT_HUBS}],
+)
 def test_what_is_absent_joins_nothing(
     shard_set: Callable[..., Shards], scenes: Scenes, build: Build, options: dict[str, Any]
 ) -> None:
@@ -211,7 +214,7 @@ def test_what_is_absent_joins_nothing(
     arrays["vggish"][:20] = arrays["present"][:20, :, 0] = 0
     arrays["resnet152"][30:, :5] = arrays["present"][30:, :5, 1] = 0
     shards = shard_set(arrays)
-    folder = build(shards, hubs=KEPT_HUBS, **options)
+    folder = build(shards, **options)
     for name, absent in zip(("audio", "visual"), arrays["present"].reshape(400, 2).T == 0, strict=True):
         forest, _ = Forest.load(folder / f"forest_{name}.parquet")
         assert len(forest.edges.first) > 10
@@ -219,7 +222,7 @@ def test_what_is_absent_joins_nothing(
         assert not absent[forest.edges.second].any()
     found = json.loads((folder / "report.json").read_text())
     assert (found["audio"]["zero_rows"], found["visual"]["zero_rows"]) == (200, 50)
-    assert found["audio"]["hubs_named"]
+    assert bool(found["audio"]["hubs"]) == (options["hubs"] == KEPT_HUBS)
     assert all(name >= "video0020" for name in found["audio"]["hubs_named"])
     assert "NaN" not in (folder / "report.json").read_text()
 
