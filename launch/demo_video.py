@@ -59,8 +59,9 @@ def chain(config: Config) -> list[tuple[str, list[str]]]:
     """The stages in order with their arguments; the test clips are extracted by `parse`, as anybody's own would be."""
     out, counts = config.out, {name: getattr(config, name) for name in ("train", "validation", "test")}
     videos, tables, shards, parser = out / "films/videos", out / "films/tables", out / "shards", out / "parser"
-    weights = {"weights.folder": config.weights} if config.weights else {"weights.missing": "random"}
-    networks = weights | {"images_per_second": config.images_per_second}
+    folder = config.weights or out / "no-weights"  # which is not there: what a cache holds would belie the demo's words
+    networks = {"weights.folder": folder, "weights.missing": "refuse" if config.weights else "random"}
+    networks |= {"images_per_second": config.images_per_second}
     training = words(missing="skip", **SMALL, **_course(config.epochs))
     unseen = words(**{f"extract.{name}": value for name, value in networks.items()}, **{"extract.pattern": "*-test-*"})
     return [

@@ -21,12 +21,13 @@ def test_every_stage_accepts_what_the_demo_says_to_it(weights: Path | None) -> N
         assert load(settings, words.files, words.options, name)
 
 
-def test_weights_that_are_given_are_asked_for_and_without_any_random_ones_are() -> None:
-    for weights, said in ((Path("w"), ["weights.folder", "w"]), (None, ["weights.missing", "random"])):
-        steps = dict(demo_video.chain(demo_video.Config(weights=weights)))
-        for stage, prefix in (("extract", "--"), ("parse", "--extract.")):
-            flag = steps[stage].index(f"{prefix}{said[0]}")
-            assert steps[stage][flag + 1] == said[1]
+@pytest.mark.parametrize(("weights", "missing"), [(Path("w"), "refuse"), (None, "random")])
+def test_weights_are_those_that_are_given_or_random_whatever_a_cache_holds(weights: Path | None, missing: str) -> None:
+    steps = dict(demo_video.chain(demo_video.Config(weights=weights, out=Path("out"))))
+    for stage, prefix in (("extract", "--"), ("parse", "--extract.")):
+        said = dict(zip(steps[stage], steps[stage][1:], strict=False))
+        assert said[f"{prefix}weights.missing"] == missing
+        assert said[f"{prefix}weights.folder"] == ("w" if weights else "out/no-weights")
 
 
 def test_the_clips_that_are_parsed_are_not_those_that_were_trained_on() -> None:
