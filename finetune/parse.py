@@ -9,6 +9,7 @@ Files and folders stand by themselves; one whose name begins with `-` is `./-my.
 `--extract.weights.folder DIR`; its result stays in `features/`, and another parser does not extract again.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from finetune.parses.report import INDEX, PAGE, PARSE, Pages, Report
 from finetune.scoring.decision import Protocol
 from finetune.traced import parser_of
 from launch import tracking
-from launch.atomic import check_target, whole_folder
+from launch.atomic import check_target, remove_lost, whole_folder
 from launch.chain import run, words
 from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.refusal import Refusal
+from launch.room import full_disk_refused
 from launch.settings import Settings
 from launch.tracking import Thing, Tracking
+from shards.extract.making.files import check_place
 from shards.extract.recipes import describe, warning
 from shards.extract.settings import ExtractSettings
 from shards.labels import Tables
@@ -87,8 +90,10 @@ def report(config: Config) -> None:
     """Writes `videos`: what the stages found, file by file."""
     out, tables = config.out, Tables.load(config.tables) if config.tables else None
     made = _made(config)
+    remove_lost(out / VIDEOS)
     with (
         tracking.run(config.tracking, "parse", config) as record,
+        full_disk_refused(out, "Parses"),
         whole_folder(out / VIDEOS, config.replace) as folder,
     ):
         read = Thing("parses", sha256_file(out / CLIPS / PARSES), out / CLIPS)
@@ -123,6 +128,7 @@ def _tell(config: Config, result: Report, made: Made) -> None:
 def _check_places(config: Config) -> None:
     """Raises Refusal before anything is made where the videos are not there, or the results could not be."""
     for path in config.videos:
+        check_place(path)
         if not path.exists():
             raise Refusal(f"A video to parse must be there, but '{path}' is not: give the file, or its folder.")
         if path.is_dir() and config.out.resolve().is_relative_to(path.resolve()):
@@ -132,7 +138,7 @@ def _check_places(config: Config) -> None:
             )
     if config.out.is_dir():
         known = {FEATURES, EMBEDDINGS, CLIPS, VIDEOS}
-        foreign = [each.name for each in config.out.iterdir() if each.name not in known and not _unfinished(each)]
+        foreign = [name for name in os.listdir(config.out) if name not in known and not name.startswith(".")]
         if foreign:
             raise Refusal(
                 f"A folder for parses must be new or one that parse wrote, but '{config.out}' holds '{foreign[0]}', "
@@ -141,11 +147,6 @@ def _check_places(config: Config) -> None:
     if config.out.exists() and not config.out.is_dir():
         raise Refusal(f"An output folder must not be a file, but '{config.out}' is one: give another --out.")
     check_target(config.out / VIDEOS, config.replace)
-
-
-def _unfinished(path: Path) -> bool:
-    """Whether it is what a stage that was stopped left behind, and goes on with."""
-    return path.name.startswith(".") and path.name.endswith(".part")
 
 
 def _check_parser(config: Config) -> str:

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all: written beside their place, then renamed into it."""
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from launch.digest import sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
@@ -16,8 +19,10 @@ from launch.refusal import Refusal
 RESULTS = (
     *(".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html", ".eaf", ".mp4"),
     *(".audio.txt", ".visual.txt", ".audio_visual.txt", "MODEL_CARD.md"),
+    *(".pfsx", ".DS_Store", "Thumbs.db"),
 )
-"""How the names of files end that stages write; a folder that holds any other is never replaced."""
+"""How the names of files end that stages write, and of those that viewers leave beside them: ELAN, a window of a
+folder. A folder that holds any other is never replaced."""
 RUN = "run"
 
 
@@ -212,6 +217,14 @@ def check_target(path: Path, replace: bool) -> None:
         raise Refusal(
             f"Only a stage's result may be replaced, but '{path}' {found}, which no stage wrote: give another --out."
         )
+
+
+def remove_lost(path: Path) -> None:
+    """Removes what `whole_folder` of processes that are no more left beside `path`, as one that was killed does."""
+    for left in path.absolute().parent.glob(f".{glob.escape(path.name)}.*.part"):
+        number = left.name.removesuffix(".part").rpartition(".")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _beside(path: Path) -> Path:

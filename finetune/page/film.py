@@ -11,6 +11,7 @@ from pydantic import Field
 from finetune.page.page import Film
 from launch.refusal import Refusal
 from launch.settings import Settings
+from shards.extract.making.failures import printable
 
 
 class PageSettings(Settings):
@@ -37,11 +38,11 @@ def film_of(file: Path, folder: Path, settings: PageSettings, max_pixels: int) -
                 return _linked(file, folder, f"a copy of it has more than {settings.mebibytes:g} MiB")
             source = f"data:video/mp4;base64,{b64encode(copy.read_bytes()).decode()}"
     except (Refusal, OSError, ValueError) as error:
-        return Film("none", note=f"Nothing is played: a copy of {file.name} could not be made ({error}).")
+        return Film("none", note=printable(f"Nothing is played: a copy of {file.name} could not be made ({error})."))
     return Film("embedded", source, f"What plays is a small copy inside this page; the file itself is {file.name}.")
 
 
 def _linked(file: Path, folder: Path, reason: str) -> Film:
     """A link that holds as long as page and file lie as they do."""
-    source = quote(os.path.relpath(file, folder))
+    source = quote(os.fsencode(os.path.relpath(file, folder)))
     return Film("linked", source, f"What plays is {file.name} from its own place, which is not in this page: {reason}.")

@@ -1,6 +1,7 @@
 """The folders that `parse` writes: one a file, with its parse, label files, a timeline, and a page if one is wanted."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from finetune.parses.folder import file_name
 from finetune.parses.whole import Whole
 
 INDEX, PARSE, PAGE, TIMELINE = "videos.json", "parse.json", "page.html", "timeline.png"
+NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands for bytes of a path that are no UTF-8: JSON has an escape for it."""
 DRAWN = 3600.0
 """Seconds of the longest file whose timeline is drawn as a picture; of a longer one it would be a blur."""
 
@@ -75,4 +78,6 @@ class Report:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    path.write_text(f"{text}\n", encoding="utf-8")

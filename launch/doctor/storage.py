@@ -1,17 +1,15 @@
 """Storage: room on the disks that a run writes to, shared memory, and how many files a process may open."""
 
-import errno
 import os
 import resource
 import tempfile
 from pathlib import Path
 
 from launch.doctor.finding import Finding, doubtful, failed, fine
+from launch.room import FULL
 
 GIB = 2**30
 SHARED = Path("/dev/shm")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""There is no room, which is told otherwise."""
 
 
 def check(places: dict[str, Path]) -> list[Finding]:

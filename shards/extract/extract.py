@@ -9,9 +9,7 @@ audio and which a picture. What is no use is listed in `failures.csv` and left o
 killed goes on when it is started again; the bytes depend neither on that nor on the number of processes.
 """
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from launch.atomic import resumable_folder, run_of
 from launch.digest import sha256_file, sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.room import full_disk_refused
 from launch.tracking import Record, Thing, Tracking
 from shards.extract.clips import Parts, cut, parts_of_tables, read_segments
 from shards.extract.making import failures, files, result
@@ -36,7 +35,8 @@ from shards.finished import VERSION, Done, sweep
 from shards.manifest import Manifest
 from shards.traced import label_tables, table_digests, written_set
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+A_CLIP = "54 kB a clip with llp's"
+"""What the disk must have room for."""
 
 
 class Config(ExtractSettings):
@@ -65,7 +65,10 @@ def extract(config: Config, means: Means) -> None:
     _warn(means)
     with tracking.run(config.tracking, "extract", config, resume=run_of(config.out, common)) as record:
         record.reads(*_things(config, found.files))
-        with _told_of_full_disks(config.out), resumable_folder(config.out, common, config.replace) as unfinished:
+        with (
+            full_disk_refused(config.out, "Features", A_CLIP),
+            resumable_folder(config.out, common, config.replace) as unfinished,
+        ):
             unfinished.run.write_text(record.run_id)
             survey = _survey(config, means, found, parts, record)
             making = Making(survey.plan, means, unfinished, config.on_bad, config.processes, config.audio_track)
@@ -198,17 +201,3 @@ def _say_finished(config: Config, means: Means) -> None:
 def _warn(means: Means) -> None:
     if means.warning:
         say(means.warning)
-
-
-@contextmanager
-def _told_of_full_disks(out: Path) -> Iterator[None]:
-    """Turns an error of a disk without room into a Refusal."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise Refusal(
-            f"Features must find room, but the disk of '{out}' is full: free some (54 kB a clip with llp's), and the "
-            "same command goes on."
-        ) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.atomic import Unfinished, resumable_folder, run_of, whole_file, whole_folder
+from launch.atomic import Unfinished, remove_lost, resumable_folder, run_of, whole_file, whole_folder
 from launch.refusal import Refusal
 
 
@@ -54,6 +54,26 @@ def test_a_folder_that_holds_something_is_kept_unless_told_otherwise(tmp_path: P
         (temporary / "new").touch()
     assert [path.name for path in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_lost_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (f".a[b].{2**22 + 1}.part", f".a[b].{os.getpid()}.part", ".a[b].part", f".ab.{2**22 + 1}.part"):
+        (tmp_path / name).mkdir()
+    remove_lost(tmp_path / "a[b]")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f".a[b].{os.getpid()}.part", ".a[b].part", f".ab.{2**22 + 1}.part",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["video.pfsx", ".DS_Store", "Thumbs.db"])
+def test_what_viewers_leave_in_a_result_does_not_keep_it_from_being_replaced(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    for each in ("scores.json", name):
+        (target / each).touch()
+    with whole_folder(target, replace=True) as temporary:
+        (temporary / "new").touch()
+    assert [path.name for path in target.iterdir()] == ["new"]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:

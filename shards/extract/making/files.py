@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from launch.refusal import Refusal
@@ -41,9 +42,10 @@ def find(places: Sequence[Path], pattern: str, aside: Sequence[Path] = ()) -> Fo
     """The files in folders and below them whose names fit the pattern, and the files that are named themselves.
 
     Hidden files and folders, and the folders `aside`, are left out. Raises Refusal for a place that is not there, and
-    where no file is found at all.
+    where no file is found at all. A file that is asked for twice, by whatever spelling, is one.
     """
-    files, failures = dict[Path, VideoFile](), list[Failure]()
+    files, failures = dict[tuple[str, str], VideoFile](), list[Failure]()
+    home = cache(os.path.realpath)
     for place in places:
         for path, name in _below(place, pattern, aside):
             try:
@@ -52,7 +54,7 @@ def find(places: Sequence[Path], pattern: str, aside: Sequence[Path] = ()) -> Fo
                 failures.append(Failure(name, None, f"A file must be readable, but this one is not: {error.strerror}."))
                 continue
             if stat.S_ISREG(found.st_mode):
-                files[path] = VideoFile(name, path, (found.st_size, found.st_mtime_ns))
+                files[home(path.parent), path.name] = VideoFile(name, path, (found.st_size, found.st_mtime_ns))
             else:
                 failures.append(Failure(name, None, "A video must be a file, but this is a pipe, socket or device."))
     if not files and not failures:
@@ -64,8 +66,20 @@ def find(places: Sequence[Path], pattern: str, aside: Sequence[Path] = ()) -> Fo
     return Found(tuple(sorted(files.values(), key=lambda file: (file.name, str(file.path)))), tuple(failures))
 
 
+def check_place(place: Path) -> None:
+    """Raises Refusal for a path that no record of a run can hold; deeper in a folder names may be anything."""
+    try:
+        str(place).encode()
+    except UnicodeEncodeError:
+        raise Refusal(
+            f"A path that is named must be text, but '{printable(str(place))}' has bytes that are no UTF-8: name the "
+            "folder above it, or rename it."
+        ) from None
+
+
 def _below(place: Path, pattern: str, aside: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Path and name of what is asked for at a place; links are followed, in circles once."""
+    check_place(place)
     if not place.is_dir():
         if not os.path.lexists(place):
             raise Refusal(

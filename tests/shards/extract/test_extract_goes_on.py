@@ -123,7 +123,9 @@ def test_a_finished_extraction_is_not_made_again_whatever_the_process_is_told_of
 
 
 @pytest.mark.parametrize("change", ["files", "list of parts", "videos_per_shard", "decoder", "recipe"])
-def test_another_extraction_takes_the_place_of_a_finished_one_only_when_asked(tmp_path: Path, change: str) -> None:
+def test_another_extraction_takes_the_place_of_a_finished_one_only_when_asked_and_says_so(
+    tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     videos, out = plant(tmp_path / "videos"), tmp_path / "out"
     run(videos, out)
     more: dict[str, object] = {}
@@ -143,7 +145,9 @@ def test_another_extraction_takes_the_place_of_a_finished_one_only_when_asked(tm
     with pytest.raises(Refusal, match=rf"'.*out' holds one with another {change}: give another --out, or --replace"):
         run(videos, out, **more)
     before = Shards.open(out).manifest.digest
+    capsys.readouterr()
     run(videos, out, replace=True, **more)
+    assert f"Extracting again, for '{out}' holds one with another {change}." in capsys.readouterr().out
     assert Shards.open(out).manifest.digest != before
 
 
@@ -187,6 +191,22 @@ def test_a_result_that_lost_its_manifest_is_made_again_only_when_asked(tmp_path:
     with pytest.raises(Refusal, match="must be new or empty"):
         run(videos, out)
     run(videos, out, replace=True)
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("name", ["000000.tar", "000000.index.safetensors", "clips.json", "failures.csv", "half"])
+def test_a_result_that_lost_a_file_is_not_believed_and_made_again_only_when_asked(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    run(write(tmp_path / "videos" / "a.mp4", 3).parent, out)
+    before = contents(out)
+    if name == "half":
+        (out / "000000.tar").write_bytes((out / "000000.tar").read_bytes()[:100])
+    else:
+        (out / name).unlink()
+    lost = "000000.tar" if name == "half" else name
+    with pytest.raises(Refusal, match=rf"hold a whole extraction, but '.*out' lacks '{lost}', or has it in another"):
+        run(tmp_path / "videos", out)
+    run(tmp_path / "videos", out, replace=True)
     assert contents(out) == before
 
 

@@ -43,6 +43,21 @@ def test_files_may_be_named_themselves_whatever_the_pattern_and_however_often(tm
     assert found.files[1].stamp == (4, (tmp_path / "a.mkv").stat().st_mtime_ns)
 
 
+def test_one_file_by_several_spellings_is_one(tmp_path: Path) -> None:
+    plant(tmp_path, "v/a.mp4", "v/deep/b.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "v")
+    v = tmp_path / "v"
+    assert names(v, v / ".." / "v" / "a.mp4", tmp_path / "link", v / "deep" / ".." / "deep") == ["a.mp4", "b.mp4"]
+
+
+def test_a_path_that_is_named_must_be_text(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "\udcff", "a.mp4")
+    assert names(tmp_path) == ["\udcff/a.mp4"]
+    for place in (folder, folder / "a.mp4"):
+        with pytest.raises(Refusal, match=r"must be text, but '.*udcff.*' has bytes that are no UTF-8"):
+            names(place)
+
+
 @pytest.mark.parametrize(
     "name", ["-rf", "日本語 ü.mp4", "a\nb.mp4", "concat:x|y.mp4", "%03d.mp4", "$(touch x)", "\udcff.mp4"]
 )
