@@ -144,4 +144,14 @@ def test_denoising_compares_the_modalities_of_videos_with_both() -> None:
         alone.end_epoch()
     assert torch.equal(denoise.limit, alone.limit)
     assert torch.equal(found.each[:, :4], expected.each)
-    assert found.each[1, :, 0].tolist() == [1, 0, 1, 0, 1]
+    assert found.each[:, :, 0].tolist() == [[1, 1, 1, 1, 1], [1, 0, 1, 0, 1]]
+
+
+def test_a_cleaner_notes_no_difference_between_modalities_of_which_there_is_one() -> None:
+    split = lacking()
+    made, batch = cleaner(split, denoise=True), split.batch(torch.arange(VIDEOS))
+    with torch.no_grad():
+        parsed = make_parser()(batch.features, batch.present)
+    made.denoised(made.targets(batch, 1)[1], parsed, batch)
+    noted = made.state()["denoise.excess"].abs().sum(dim=(0, 2)) > 0
+    assert set(noted.nonzero()[:, 0].tolist()) == set(range(VIDEOS)) - LACKING
