@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from launch.progress import say
+from launch.termination import terminated_as_exit
 from launch.tracking.redact import redacted
 
 PATIENCE = 60.0
@@ -39,7 +40,8 @@ def run(stage: str, arguments: Sequence[str], holds: Sequence[int] = ()) -> floa
     """
     say(redacted(f"\n$ python -m launch {shlex.join([stage, *arguments])}"))
     start = time.monotonic()
-    with subprocess.Popen([sys.executable, "-m", "launch", stage, *arguments], pass_fds=holds) as process:
+    command = [sys.executable, "-m", "launch", stage, *arguments]
+    with terminated_as_exit(), subprocess.Popen(command, pass_fds=holds) as process:
         try:
             code = process.wait()
         except BaseException:

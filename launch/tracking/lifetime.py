@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from launch.progress import say
 from launch.ranks import watch
 from launch.ranks.roster import Roster
 from launch.settings import Settings
+from launch.termination import terminated_as_exit
 from launch.tracking import facts, machine
 from launch.tracking.begin import begun
 from launch.tracking.journal import Journal
@@ -48,7 +48,7 @@ def run(tracking: Tracking, stage: str, settings: Settings, leads: bool = True, 
         roster.note_run(tracking.place, run_id)
     status = "FAILED"
     try:
-        with _terminated_as_exit(), watch.last_words(lambda *_: _fail_at_once(writer, tracking)):
+        with terminated_as_exit(), watch.last_words(lambda *_: _fail_at_once(writer, tracking)):
             record = Record(writer, run_id, tracking.store, tracking.wait)
             _log_settings(record, settings)
             facts.note(record, stage)
@@ -116,24 +116,3 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object
     for name, value in values.items():
         flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
-
-
-@contextlib.contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """While inside, SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks run and the status is written.
-
-    A stage that handles one of them itself keeps its handler, also one that it sets inside for good.
-    """
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in ours:
-            if signal.getsignal(number) is leave:
-                signal.signal(number, signal.SIG_DFL)

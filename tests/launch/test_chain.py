@@ -29,7 +29,8 @@ def test_a_failing_stage_ends_the_chain_with_its_exit_code(tmp_path: Path, capsy
     assert f"$ python -m launch pack --features {tmp_path / 'none'}" in capsys.readouterr().out
 
 
-def test_a_stage_is_asked_to_stop_when_the_chain_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stage_is_asked_to_stop_when_the_chain_is(tmp_path: Path, number: signal.Signals) -> None:
     """The stage here is a stand-in for Python that notes the signal it gets, and then leaves."""
     stage = tmp_path / "python"
     stage.write_text("#!/bin/sh\ntrap 'touch asked; exit 75' TERM\ntouch started\nwhile :; do sleep 0.05; done\n")
@@ -39,7 +40,7 @@ def test_a_stage_is_asked_to_stop_when_the_chain_is_interrupted(tmp_path: Path) 
     deadline = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     assert process.wait(30) != 0
     assert (tmp_path / "asked").exists()
 
