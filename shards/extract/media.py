@@ -1,26 +1,19 @@
-"""What a video file holds, by its headers, and the one place where such a file is opened: safely, as a file alone."""
+"""What a video file holds, by its headers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import av
 
 from shards.extract.clips import SHORTEST
+from shards.extract.container import MAX_PIXELS, opened, packets_of, unreadable
 from shards.extract.decoding import BadClip
 
-MAX_PIXELS = 1 << 26
-"""Pixels of a picture at most, unless the settings say otherwise: twice a picture of 8K."""
-POINTING = {
-    "alias_pix", "alsa", "avisynth", "concat", "dash", "fbdev", "ffmetadata", "hls", "image2", "image2pipe", "imf",
-    "jack", "kmsgrab", "lavfi", "mpjpeg", "oss", "rtp", "rtsp", "sap", "sdp", "v4l2", "vapoursynth", "video4linux2",
-    "vobsub", "webm_dash_manifest", "x11grab",
-}  # fmt: skip
-"""Formats that are not what they hold: they name other files or addresses, or are devices."""
-TEXT = {"adf", "bin", "idf", "tty", "xbin"}
-"""Formats by which FFmpeg makes pictures out of any text."""
 UNSURE = {
     "aac", "ac3", "adts", "amr", "dts", "eac3", "h264", "hevc", "loas", "m4v", "mp3", "mpegvideo", "vvc",
 }  # fmt: skip
@@ -30,7 +23,6 @@ PRIMING = 0.1
 LONGEST = 100 * 3600.0
 """Seconds: a header that says more is not believed."""
 _LENGTH = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
-_LISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"RTSPtext", b"v=0\n", b"v=0\r")
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,26 @@ class Media:
 
 
 def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = None) -> Media:
-    """What the file's headers say, for `audio_track` see `Wanted`; raises BadClip for a file with no use at all."""
+    """What the file's headers say, for `audio_track` see `Wanted`; raises BadClip for a file with no use at all.
+
+    Remembered for the next clips of the file while its size and its time stay.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return _examined(path, max_pixels, audio_track, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _examined(path: Path, max_pixels: int, audio_track: int | None, *_: int) -> Media:
     with opened(path, max_pixels) as container:
         pictures = [stream for stream in container.streams.video if not stream.disposition & _still()]
         sounds = list(container.streams.audio)
         picture, sound = _best(container, "video", pictures), _listened(path, container, sounds, audio_track)
         _check(path, container, picture, sound, max_pixels)
+        if picture and not sound:
+            _check_moves(path, picture, max_pixels)
         chosen = [stream for stream in (picture, sound) if stream]
         origin = min(_start(stream) for stream in chosen)
         seconds = round(_length(container, chosen, origin), 6)
@@ -100,36 +106,6 @@ def examine(path: Path, max_pixels: int = MAX_PIXELS, audio_track: int | None = 
         )
 
 
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Any:
-    """The open file (an `av` container), to be used by `with`; raises BadClip where it cannot be opened.
-
-    FFmpeg gets the file's full path behind `file:`, so that no name is an address or an option, may open nothing else,
-    and takes no format that names other files.
-    """
-    options = {"protocol_whitelist": "file", "format_whitelist": _formats(), "max_pixels": str(max_pixels)}
-    if path.exists() and not path.is_file():
-        raise BadClip(f"'{path}' must be a file, but is something else: leave it out.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(1000)
-    except OSError as error:
-        raise BadClip(f"'{path}' must be readable, but is not ({error.strerror}): see to it.") from None
-    if not head:
-        raise BadClip(f"A video must hold something, but '{path}' is empty: leave it out or fetch it again.")
-    try:
-        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        raise _not_a_video(path, head, error) from None
-
-
-def packets_of(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
-    """The packets of these tracks, as far as the file can be read."""
-    try:
-        yield from container.demux(*streams)
-    except (av.error.FFmpegError, IndexError):  # PyAV trips over tracks that turn up in the middle of a damaged file
-        return
-
-
 def length_by_reading(container: Any, streams: Sequence[Any], origin: float) -> float:
     """The second at which the last packet of these tracks ends; reads the file through, without decoding."""
     counted = dict.fromkeys((stream.index for stream in streams), 0.0)
@@ -142,23 +118,6 @@ def length_by_reading(container: Any, streams: Sequence[Any], origin: float) -> 
             counted[packet.stream_index] = begin + step
             last = max(last, begin + step)
     return last
-
-
-def _formats() -> str:
-    return ",".join(sorted(set(av.formats_available) - POINTING - TEXT))
-
-
-def _not_a_video(path: Path, head: bytes, error: Exception) -> BadClip:
-    if head.startswith(_LISTS) or b"<MPD" in head or getattr(error, "errno", None) == 22:
-        return BadClip(
-            f"A video must hold its pictures and its sound itself, but '{path}' is text, or a list of other files or "
-            "addresses: give the files that it names."
-        )
-    told = getattr(error, "strerror", None) or str(error)
-    return BadClip(
-        f"'{path}' must be a video, but FFmpeg finds none in it ({told}): it is something else, or was cut off before "
-        "its index; fetch it again or leave it out."
-    )
 
 
 def _still() -> Any:
@@ -196,12 +155,25 @@ def _check(path: Path, container: Any, picture: Any, sound: Any, max_pixels: int
             f"({av.ffmpeg_version_info}) decodes: convert the file."
         )
     if picture and not (picture.width and picture.height):
-        raise BadClip(f"A video's pictures must have a size, but none can be read from '{path}': fetch it again.")
+        raise BadClip(
+            f"A video's pictures must have a size, but none can be read from '{path}', or they are larger than "
+            f"--max_pixels {max_pixels}: fetch it again, or raise that."
+        )
     if picture and picture.width * picture.height > max_pixels:
         raise BadClip(
             f"A picture may have {max_pixels:,} pixels, but those of '{path}' have {picture.width} × {picture.height}: "
             "make them smaller, or raise --max_pixels."
         )
+
+
+def _check_moves(path: Path, picture: Any, max_pixels: int) -> None:
+    """Raises BadClip for a track that is one picture, in a file without sound; read anew, for not all can go back."""
+    if picture.frames > 1:
+        return
+    with opened(path, max_pixels) as container:
+        packets = packets_of(container, [container.streams[picture.index]])
+        if sum(1 for _ in islice((packet for packet in packets if packet.size), 2)) < 2:
+            raise BadClip(f"A video must move or sound, but '{path}' holds one picture and no sound: leave it out.")
 
 
 def _start(stream: Any) -> float:

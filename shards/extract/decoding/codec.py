@@ -16,6 +16,7 @@ from PIL import Image
 from torchcodec.decoders import VideoDecoder
 
 from shards.extract.clips import Clip
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
 from shards.extract.decoding.board import Board, black
 from shards.extract.decoding.clip import (
@@ -31,7 +32,7 @@ from shards.extract.decoding.grid import INSTANT, grid_of
 from shards.extract.decoding.picture import mirrored
 from shards.extract.decoding.pyav import end_of, listen
 from shards.extract.decoding.tracks import pieces
-from shards.extract.media import MAX_PIXELS, Media, examine
+from shards.extract.media import Media, examine
 
 
 @dataclass(frozen=True)

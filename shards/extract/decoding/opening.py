@@ -11,7 +11,7 @@ LIBRARIES = {"pyav": ("pyav", "PyAV", "video"), "torchcodec": ("codec", "TorchCo
 
 
 def open_decoder(name: Literal["pyav", "torchcodec"], max_pixels: int | None = None) -> Decoder:
-    """The decoder, which takes no picture larger than `max_pixels` (None: `media.MAX_PIXELS`).
+    """The decoder, which takes no picture larger than `max_pixels` (None: `container.MAX_PIXELS`).
 
     Raises Refusal where the library is not installed, or does not find what it needs.
     """

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from shards.extract.clips import Clip
+from shards.extract.container import MAX_PIXELS, opened
 from shards.extract.decoding import BadClip, Decoded, Picture, Wanted
 from shards.extract.decoding.board import Board, black
 from shards.extract.decoding.clip import (
@@ -26,7 +27,7 @@ from shards.extract.decoding.grid import grid_of, shown
 from shards.extract.decoding.picture import upright
 from shards.extract.decoding.sound import FASTEST, MARGIN, Mixer, Sound
 from shards.extract.decoding.tracks import Piece, pieces
-from shards.extract.media import MAX_PIXELS, Media, examine, length_by_reading, opened
+from shards.extract.media import Media, examine, length_by_reading
 
 
 @dataclass(frozen=True)

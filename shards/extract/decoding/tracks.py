@@ -7,7 +7,8 @@ from typing import Any
 
 import av
 
-from shards.extract.media import AudioTrack, Media, VisualTrack, opened, packets_of
+from shards.extract.container import opened, packets_of
+from shards.extract.media import AudioTrack, Media, VisualTrack
 
 STEPS_BACK = (0.0, 5.0, 30.0)
 """Seconds: how much earlier a file is asked for, in turn, where it answered with something later than wanted."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding.grid import grid_of, shown
 from shards.extract.decoding.picture import turned, upright
 from shards.extract.decoding.tracks import pieces
-from shards.extract.media import MAX_PIXELS, Media
+from shards.extract.media import Media
 
 
 def frames_in_row(media: Media, frames_per_second: int, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image | None]:

@@ -8,10 +8,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from shards.extract.clips import cut
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding import BadClip, Decoded, Decoder, Wanted
 from shards.extract.decoding.whole import frames_in_row
 from shards.extract.filming.encode import Codecs, write_video
-from shards.extract.media import MAX_PIXELS, Media
+from shards.extract.media import Media
 
 WIDEST, HIGHEST = 854, 480
 """Pixels of a picture at most; a smaller one keeps its size."""

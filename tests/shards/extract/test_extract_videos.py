@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from launch.__main__ import main
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding.opening import open_decoder
 from shards.extract.filming.encode import write_video
 from shards.extract.making.means import Means, means_of
-from shards.extract.media import MAX_PIXELS, examine
+from shards.extract.media import examine
 from shards.extract.settings import ExtractSettings
 from shards.read import Shards
 from shards.schema import PRESENT

@@ -1,8 +1,6 @@
 """A file's headers say what can be cut out of it, and one sentence says why a file is of no use."""
 
-import os
 import pickle
-import socket
 import struct
 import wave
 from pathlib import Path
@@ -12,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.extract.decoding import BadClip
+from shards.extract.container import opened
 from shards.extract.filming.encode import Codecs, write_video
 from shards.extract.media import examine
 from tests.shards.extract.material import HEIGHT, WIDTH, changed, copy, counting, flash, tone, usual, write_tracks
+from tests.shards.extract.refused import refusal
 
 CONTAINERS = {
     "mp4": Codecs(),
@@ -27,19 +26,6 @@ CONTAINERS = {
     "flv": Codecs("flv1", "aac", ()),
     "mpg": Codecs("mpeg2video", "mp2", ()),
 }
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return usual(tmp_path_factory.mktemp("usual") / "clip.mp4")
-
-
-def refusal(path: Path, **settings: int) -> str:
-    with pytest.raises(BadClip) as caught:
-        examine(path, **settings)
-    assert str(path) in str(caught.value)
-    assert str(caught.value).endswith((".", "it."))
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
@@ -154,34 +140,6 @@ def test_a_track_of_sound_that_is_asked_for_may_be_absent_with_all_others(tmp_pa
     assert examine(tmp_path / "x.mp4", audio_track=1).listened is None
 
 
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (b"", "is empty"),
-        (b"This is a text about a video.\n" * 100, "FFmpeg finds none in it (Invalid data"),
-        (bytes(10_000), "FFmpeg finds none in it"),
-        (np.random.default_rng(0).bytes(10_000), "FFmpeg finds none in it"),
-        (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.ts\n#EXT-X-ENDLIST\n", "list of other files"),
-        (b"ffconcat version 1.0\nfile clip.mp4\n", "list of other files"),
-        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n", "list of other"),
-        (
-            b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" '
-            b'profiles="urn:mpeg:dash:profile:isoff-main:2011"></MPD>',
-            "list of other files",
-        ),
-    ],
-)
-@pytest.mark.parametrize("suffix", ["mp4", "txt", "m3u8"])
-def test_what_is_no_video_by_itself_is_refused_by_one_sentence(
-    tmp_path: Path, content: bytes, found: str, suffix: str, clip: Path
-) -> None:
-    copy(clip, tmp_path / "clip.ts")
-    path = tmp_path / f"x.{suffix}"
-    path.write_bytes(content)
-    sentence = refusal(path)
-    assert found in sentence or (suffix == "txt" and "is text" in sentence)
-
-
 def test_subtitles_alone_are_no_video(tmp_path: Path) -> None:
     (tmp_path / "x.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nHello\n")
     assert "no track of either" in refusal(tmp_path / "x.srt")
@@ -192,6 +150,31 @@ def test_subtitles_alone_are_no_video(tmp_path: Path) -> None:
 def test_a_still_picture_is_no_video(tmp_path: Path, name: str, called: str) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / name)
     assert "is a still picture" in refusal((tmp_path / name).rename(tmp_path / f"{name}{called}"))
+
+
+@pytest.mark.parametrize("name", ["x.avif", "x.pdf", "x.mp4"])
+def test_one_picture_without_sound_is_no_video(tmp_path: Path, name: str) -> None:
+    if name == "x.mp4":
+        write_video(tmp_path / name, counting(1), 25, None)
+    else:
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    assert "holds one picture and no sound" in refusal(tmp_path / name)
+
+
+def test_two_pictures_or_one_with_sound_are_a_video(tmp_path: Path) -> None:
+    for kind, count, sound in (("mp4", 2, None), ("mkv", 2, None), ("h264", 2, None), ("mp4", 1, tone(1))):
+        write_video(tmp_path / f"x.{kind}", counting(count), 25, sound)
+        assert examine(tmp_path / f"x.{kind}").visual
+
+
+def test_a_file_is_examined_once_while_it_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr("shards.extract.media.opened", lambda *given: looked.append(given) or opened(*given))
+    usual(tmp_path / "x.mp4")
+    assert examine(tmp_path / "x.mp4") == examine(tmp_path / "x.mp4")
+    assert len(looked) == 1
+    usual(tmp_path / "x.mp4", 2)
+    assert examine(tmp_path / "x.mp4").seconds == pytest.approx(2)
 
 
 def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
@@ -234,53 +217,6 @@ def test_a_second_track_of_sound_in_an_unknown_codec_does_no_harm(tmp_path: Path
 def test_a_picture_larger_than_the_limit_is_refused_by_its_header(tmp_path: Path, clip: Path) -> None:
     assert f"have {WIDTH} × {HEIGHT}" in refusal(clip, max_pixels=WIDTH * HEIGHT - 1)
     assert examine(clip, max_pixels=WIDTH * HEIGHT).visual
-
-
-def test_a_file_that_declares_a_huge_picture_is_refused_in_little_memory(tmp_path: Path) -> None:
-    width, height = 60_000, 60_000
-    head = b"YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420\nFRAME\n" % (width, height)
-    (tmp_path / "x.y4m").write_bytes(head + bytes(1000))
-    assert "x.y4m" in refusal(tmp_path / "x.y4m")
-
-
-def test_a_file_cut_off_before_its_index_is_refused(tmp_path: Path, clip: Path) -> None:
-    cut_off = changed(clip, tmp_path / "x.mp4", lambda content: content[: len(content) // 2])
-    assert "cut off before its index" in refusal(cut_off)
-
-
-def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in refusal(tmp_path / "none.mp4")
-    (tmp_path / "folder.mp4").mkdir()
-    os.mkfifo(tmp_path / "pipe.mp4")
-    for name in ("folder.mp4", "pipe.mp4"):
-        assert "must be a file" in refusal(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["-x.mp4", "concat:a|b.mp4", "日本語 ü %03d.mp4", "http:example.mp4", "a\nb.mp4", "'\"$(x).mp4", "x y?#.mp4"],
-)
-def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(clip.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    assert examine(Path(name)).seconds == pytest.approx(4)
-
-
-def test_a_name_that_is_no_unicode_is_a_name(tmp_path: Path, clip: Path) -> None:
-    path = tmp_path / b"\xff\xfe.mp4".decode("utf-8", "surrogateescape")
-    path.write_bytes(clip.read_bytes())
-    assert examine(path).seconds == pytest.approx(4)
-
-
-def test_nothing_is_fetched_from_the_network_nor_from_another_file(tmp_path: Path, clip: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
-        for place in (f"http://127.0.0.1:{server.getsockname()[1]}/x.ts", str(copy(clip, tmp_path / "other.ts"))):
-            for name in ("x.m3u8", "x.mp4"):
-                (tmp_path / name).write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{place}\n#EXT-X-ENDLIST\n")
-                assert "list of other files" in refusal(tmp_path / name)
-        with pytest.raises(BlockingIOError):
-            server.accept()
 
 
 def test_notes_say_what_is_missing(tmp_path: Path) -> None:

@@ -1,16 +1,11 @@
-"""Files that several tests of decoding read."""
+"""A file that several tests of decoding read."""
 
 from pathlib import Path
 
 import pytest
 
 from shards.extract.filming.encode import Codecs, write_video
-from tests.shards.extract.material import RATE, busy, indexed_first, tone, usual
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return usual(tmp_path_factory.mktemp("usual") / "clip.mp4")
+from tests.shards.extract.material import RATE, busy, indexed_first, tone
 
 
 @pytest.fixture(scope="session")

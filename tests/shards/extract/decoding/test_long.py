@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from shards.extract.clips import cut
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding.tracks import pieces
-from shards.extract.media import MAX_PIXELS, examine
+from shards.extract.media import examine
 from tests.shards.extract.material import HEIGHT, WIDTH, counting, tone
 
 HOURS = 3

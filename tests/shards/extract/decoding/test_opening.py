@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from launch.refusal import Refusal
+from shards.extract.container import MAX_PIXELS
 from shards.extract.decoding.opening import open_decoder
 from shards.extract.decoding.pyav import PyAV
-from shards.extract.media import MAX_PIXELS
 
 
 def test_pyav_is_opened_by_name_and_can_be_sent_to_a_process() -> None:
@@ -21,7 +21,9 @@ def test_without_its_library_one_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, name: str, library: str, extra: str
 ) -> None:
     for module in [
-        each for each in sys.modules if each.startswith(("shards.extract.decoding.", "shards.extract.media"))
+        each
+        for each in sys.modules
+        if each.startswith(("shards.extract.decoding.", "shards.extract.media", "shards.extract.container"))
     ]:
         monkeypatch.delitem(sys.modules, module)
     for module in [each for each in sys.modules if each == library or each.startswith(f"{library}.")]:
