@@ -25,13 +25,14 @@ from finetune.parses.report import INDEX, PAGE, PARSE, Pages, Report
 from finetune.scoring.decision import Protocol
 from finetune.traced import parser_of
 from launch import tracking
-from launch.atomic import check_target, remove_lost, whole_folder
+from launch.atomic import remove_lost, whole_folder
 from launch.chain import run, words
 from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.room import full_disk_refused
 from launch.settings import Settings
+from launch.target import check_target
 from launch.tracking import Thing, Tracking
 from shards.extract.making.files import check_place
 from shards.extract.recipes import describe, warning

@@ -36,12 +36,13 @@ from finetune.served.card import write_card
 from finetune.traced import parser_of
 from finetune.trainer import Best, Trainer
 from launch import tracking
-from launch.atomic import check_target, resumable_folder
+from launch.atomic import resumable_folder
 from launch.digest import sha256_json
 from launch.preemption import listening
 from launch.progress import say
 from launch.refusal import Refusal
 from launch.settings import names
+from launch.target import check_target
 from launch.tracking import Thing, Tracking
 from launch.world import World
 from shards.labels import Tables

@@ -15,14 +15,8 @@ import psutil
 from launch.digest import sha256_json
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.target import check_target
 
-RESULTS = (
-    *(".tar", ".json", ".safetensors", ".npy", ".csv", ".png", ".parquet", ".html", ".eaf", ".mp4"),
-    *(".audio.txt", ".visual.txt", ".audio_visual.txt", "MODEL_CARD.md"),
-    *(".pfsx", ".DS_Store", "Thumbs.db"),
-)
-"""How the names of files end that stages write, and of those that viewers leave beside them: ELAN, a window of a
-folder. A folder that holds any other is never replaced."""
 RUN = "run"
 
 
@@ -198,25 +192,6 @@ def _into_place(temporary: Path, path: Path, old: Path) -> None:
         if old.exists() and not path.exists():
             os.replace(old, path)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def check_target(path: Path, replace: bool) -> None:
-    """Raises Refusal where a result could not take its place at `path`, so that a stage can say so at its start."""
-    if path.exists() and not path.is_dir():
-        raise Refusal(f"An output folder must not be a file, but '{path}' is one: give another --out.")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not replace:
-        raise Refusal(
-            f"An output folder must be new or empty, but '{path}' holds files: "
-            "give another --out, or --replace True to let the new result take its place."
-        )
-    foreign = next((file for file in path.rglob("*") if file.is_file() and not file.name.endswith(RESULTS)), None)
-    if foreign or Path.cwd().is_relative_to(path.resolve()):
-        found = f"holds '{foreign.relative_to(path)}'" if foreign else "is where this command runs"
-        raise Refusal(
-            f"Only a stage's result may be replaced, but '{path}' {found}, which no stage wrote: give another --out."
-        )
 
 
 def remove_lost(path: Path) -> None:

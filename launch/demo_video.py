@@ -60,8 +60,8 @@ def chain(config: Config) -> list[tuple[str, list[str]]]:
     out, counts = config.out, {name: getattr(config, name) for name in ("train", "validation", "test")}
     videos, tables, shards, parser = out / "films/videos", out / "films/tables", out / "shards", out / "parser"
     folder = config.weights or out / "no-weights"  # which is not there: what a cache holds would belie the demo's words
-    networks = {"weights.folder": folder, "weights.missing": "refuse" if config.weights else "random"}
-    networks |= {"images_per_second": config.images_per_second}
+    missing, images = "refuse" if config.weights else "random", config.images_per_second
+    networks = {"weights.folder": folder, "weights.missing": missing, "images_per_second": images}
     training = words(missing="skip", **SMALL, **_course(config.epochs))
     unseen = words(**{f"extract.{name}": value for name, value in networks.items()}, **{"extract.pattern": "*-test-*"})
     return [

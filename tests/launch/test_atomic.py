@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from launch.atomic import Unfinished, remove_lost, resumable_folder, run_of, whole_file, whole_folder
 from launch.refusal import Refusal
+from launch.target import check_target
 
 
 def test_a_file_appears_at_a_clean_end_only(tmp_path: Path) -> None:
@@ -97,6 +99,29 @@ def test_what_no_stage_wrote_is_never_replaced(tmp_path: Path, monkeypatch: pyte
     assert (source / "deep" / "pack.py").exists()
 
 
+@pytest.mark.parametrize(
+    "names", [("my_photo.png", "my.json", "my.csv"), ("holiday.mp4",), ("manifest.json", "holiday.mp4")]
+)
+def test_a_folder_of_files_that_only_end_like_results_is_never_replaced(tmp_path: Path, names: Sequence[str]) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in names:
+        (mine / name).touch()
+    with pytest.raises(Refusal, match=r"holds files: give another --out\.$"):
+        check_target(mine, replace=False)  # and does not advise to replace it
+    with pytest.raises(Refusal, match="Only a stage's result may be replaced"), whole_folder(mine, True):
+        pass
+    assert {path.name for path in mine.iterdir()} == set(names)
+
+
+def test_films_are_a_result_and_so_is_a_folder_of_sets(tmp_path: Path) -> None:
+    for name, files in (("films", ("films.json", "videos/a.mp4")), ("shards", ("train/manifest.json",))):
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).touch()
+        check_target(tmp_path / name, replace=True)
+
+
 def test_a_file_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Refusal, match="must not be a file"), whole_folder(tmp_path / "file", True):
@@ -109,7 +134,7 @@ def test_an_exit_between_the_two_renames_puts_the_old_folder_back(
 ) -> None:
     target = tmp_path / "folder"
     target.mkdir()
-    (target / "old.json").touch()
+    (target / "scores.json").touch()
     real = os.replace
 
     def replace_then_die(source: Path, destination: Path) -> None:
@@ -121,7 +146,7 @@ def test_an_exit_between_the_two_renames_puts_the_old_folder_back(
     monkeypatch.setattr(os, "replace", replace_then_die)
     with pytest.raises(SystemExit), whole_folder(target, replace=True) as temporary:
         (temporary / "new.json").touch()
-    assert [path.name for path in target.iterdir()] == ["old.json"]
+    assert [path.name for path in target.iterdir()] == ["scores.json"]
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -230,7 +255,7 @@ def test_a_folder_that_appeared_meanwhile_is_kept_and_so_is_the_work(tmp_path: P
 
 def test_a_resumable_folder_takes_the_place_of_another_only_when_told(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "old.json").touch()
+    (tmp_path / "folder" / "scores.json").touch()
     with pytest.raises(Refusal, match=r"holds files.*--replace"), resumable_folder(tmp_path / "folder", {}):
         pass
     with resumable_folder(tmp_path / "folder", {}, replace=True) as unfinished:
@@ -242,10 +267,10 @@ def test_a_resumable_folder_takes_the_place_of_another_only_when_told(tmp_path: 
 def test_a_kill_between_the_two_renames_costs_neither_the_old_nor_the_new(tmp_path: Path) -> None:
     _leave_half(tmp_path / "folder", {"width": "1"})
     (tmp_path / ".folder.part" / "old").mkdir()
-    (tmp_path / ".folder.part" / "old" / "old.json").touch()
+    (tmp_path / ".folder.part" / "old" / "scores.json").touch()
     with pytest.raises(Refusal, match=r"holds files.*--replace"), resumable_folder(tmp_path / "folder", {"width": "1"}):
         pass
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["old.json"]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["scores.json"]
     with resumable_folder(tmp_path / "folder", {"width": "1"}, replace=True):
         pass
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["first.json"]
@@ -256,7 +281,7 @@ def test_a_kill_after_both_renames_leaves_nothing_for_the_next_to_stumble_over(
 ) -> None:
     (tmp_path / ".folder.part" / "old").mkdir(parents=True)
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "new.json").touch()
+    (tmp_path / "folder" / "scores.json").touch()
     with resumable_folder(tmp_path / "folder", {}, replace=True) as unfinished:
         (unfinished.result / "newer.json").touch()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["newer.json"]

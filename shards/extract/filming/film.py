@@ -5,11 +5,12 @@ another time than seen. Writes `videos/<id>.mp4` and LLP's six tables beside the
 their features and its parses be held against the truth.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -20,6 +21,7 @@ from launch.atomic import whole_folder
 from launch.crew import share_out
 from launch.progress import say, track
 from launch.settings import Settings
+from launch.target import FILMS
 from launch.tracking import Tracking
 from shards.extract.filming.encode import write_video
 from shards.extract.filming.scenes import CATEGORIES_SHOWN, LOOKS, RATE, backdrop, has_voice, sound_of
@@ -70,6 +72,7 @@ def main(config: Config) -> None:
             for name in ("videos", "tables"):
                 (folder / name).mkdir()
             tables_of(films).write(folder / "tables")
+            (folder / FILMS).write_text(json.dumps(_told(config), indent=1) + "\n")
             with share_out(partial(shoot, folder / "videos"), every, config.processes) as written:
                 for _ in track(written, "film", len(every), "videos"):
                     pass
@@ -77,6 +80,12 @@ def main(config: Config) -> None:
         record.makes(label_tables(config.out / "tables"))
     voice = "spoken by espeak-ng" if has_voice() else "a buzz, since espeak-ng is not installed"
     say(f"Wrote '{config.out}': {len(every)} clips of {SECONDS} seconds and their tables; Speech is {voice}.")
+
+
+def _told(config: Config) -> dict[str, Any]:
+    """What the films are: all that they depend on."""
+    counts = {split: getattr(config, split) for split in SPLITS}
+    return {"stage": "film", "seed": config.seed, "videos": counts, "voice": has_voice()}
 
 
 def draw(seed: int, split: str, number: int) -> Film:

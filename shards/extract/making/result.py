@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.atomic import check_target, whole_file
+from launch.atomic import whole_file
 from launch.progress import say
 from launch.refusal import Refusal
+from launch.target import check_target
 from shards.extract.making import failures
 from shards.extract.making.assembly import Told
 from shards.extract.making.failures import Failure, printable
