@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from graph.rows.matrix import digests_of
+from graph.rows.matrix import digests_of, header
 from graph.rows.write import RowSettings, write_matrices
 from launch.refusal import Refusal
 from shards.read import Shards
@@ -64,13 +64,22 @@ def test_rows_that_the_shards_say_are_absent_are_no_rows_without_a_signal(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "found"), [("vggish", r"42\.9% \(30 of 70\)"), ("resnet152", r"30\.0% \(30 of 100\)")]
+)
 def test_rows_without_a_signal_are_refused_beside_those_that_are_absent(
-    shard_set: Callable[..., Shards], tmp_path: Path
+    shard_set: Callable[..., Shards], tmp_path: Path, name: str, found: str
 ) -> None:
     arrays = mute(3, 10)
-    arrays["vggish"][8:] = 0
-    with pytest.raises(Refusal, match=r"At most 20% .* 28\.6% \(20 of 70\)"):
-        write_matrices(shard_set(arrays), ["vggish"], tmp_path)
+    arrays[name][7:] = 0
+    with pytest.raises(Refusal, match=rf"At most 20% .* {found}"):
+        write_matrices(shard_set(arrays), [name], tmp_path)
+
+
+def test_a_header_can_be_written_again_in_the_room_of_a_longer_one() -> None:
+    for digits in range(70):
+        longer = header(10, 4, {"absent": "9" * digits})
+        assert len(header(10, 4, {"absent": ""}, least=len(longer))) == len(longer)
 
 
 def test_values_that_are_no_codes_stay_as_they_are(shard_set: Callable[..., Shards], tmp_path: Path) -> None:

@@ -196,6 +196,20 @@ def test_a_video_without_sound_is_seen_as_its_picture_alone(tmp_path: Path) -> N
     assert trained.leak(shards) == pytest.approx(follows(trained.encoder, whole, ("vggish",)))
 
 
+def test_a_modality_alone_knows_nothing_of_seconds_that_lack_it(planted: Planted) -> None:
+    stored, present = features(Shards.open(planted.shards)), torch.ones(VIDEOS, 2, 10, dtype=torch.bool)
+    present[:, 0, :4] = present[:, 1, 7:] = False
+    spoilt = {name: array.clone() for name, array in stored.items()}
+    for name, array in spoilt.items():
+        array[~present[:, int(name != "vggish")]] = torch.nan
+    with torch.no_grad():
+        one, two = (embed(encoder(), given, present) for given in (stored, spoilt))
+    for side in SIDES:
+        assert torch.equal(getattr(one, side), getattr(two, side))
+    assert not one.audio_alone[:, :4].any()
+    assert not one.visual_alone[:, 7:].any()
+
+
 def test_what_leaks_is_told_by_videos_that_have_all_seconds(tmp_path: Path) -> None:
     shards = write_short(tmp_path / "set")
     trained = subjects(encoder(), 0)[2]
