@@ -19,17 +19,31 @@ PATIENCE = 5.0
 """Seconds a process gets to end after it was asked to."""
 
 
+class Died(ChildProcessError):
+    """A process ended before its task was done."""
+
+    def __init__(self, sentence: str, number: int, how: str) -> None:
+        super().__init__(sentence)
+        self.number = number
+        """Which of the tasks it had in hand, counted from 0 as they were handed out."""
+        self.how = how
+        """How it ended, such as "was killed by SIGSEGV"."""
+
+
 @contextmanager
-def share_out(work: Callable[[Task], Result], tasks: Iterable[Task], processes: int) -> Iterator[Iterator[Result]]:
+def share_out(
+    work: Callable[[Task], Result], tasks: Iterable[Task], processes: int, apart: bool = False
+) -> Iterator[Iterator[Result]]:
     """The results of `work` on every task, in the order in which they are done; processes live inside the `with` block.
 
-    `processes` 0 is one a core; 1 is this process alone. `work` is sent once to each process, tasks one by one; tasks
-    are taken from the iterable as they are needed. A `Refusal` of a task is raised here as it is, that of the first
-    task if there are several, after the tasks in hand are done, so that it does not depend on speed. Raises
-    ChildProcessError when a process dies, and RuntimeError with its traceback when it fails in any other way.
+    `processes` 0 is one a core; 1 is this process alone, unless the work shall be done `apart` from it. `work` is sent
+    once to each process, tasks one by one; tasks are taken from the iterable as they are needed. A `Refusal` of a task
+    is raised here as it is, that of the first task if there are several, after the tasks in hand are done, so that it
+    does not depend on speed. Raises `Died` when a process dies, and RuntimeError with its traceback when it fails in
+    any other way.
     """
     count = processes or os.cpu_count() or 1
-    if count == 1:
+    if count == 1 and not apart:
         yield map(work, tasks)
         return
     crew = Crew()
@@ -70,7 +84,7 @@ class Crew:
             ready = connection.wait(list(self._busy))
             for pipe in [each for each in self._busy if each in ready]:
                 number = self._busy.pop(pipe)
-                result = self._receive(pipe)
+                result = self._receive(pipe, number)
                 if isinstance(result, Refusal):
                     refused[number] = result
                 if not refused:
@@ -96,25 +110,26 @@ class Crew:
             try:
                 pipe.send(task)
             except OSError:
-                raise self._dead(pipe) from None
+                raise self._dead(pipe, number) from None
             return
 
-    def _receive(self, pipe: Connection) -> Any:
+    def _receive(self, pipe: Connection, number: int) -> Any:
         try:
             result, failure = pipe.recv()
         except (EOFError, OSError):
-            raise self._dead(pipe) from None
+            raise self._dead(pipe, number) from None
         if failure:
             raise RuntimeError(f"A process failed:\n{failure}")
         return result
 
-    def _dead(self, pipe: Connection) -> ChildProcessError:
+    def _dead(self, pipe: Connection, number: int) -> Died:
         process = self._processes[pipe]
         process.join(PATIENCE)
         code = process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (it may have been out of memory: use fewer --processes)" if code == -signal.SIGKILL else ""
-        return ChildProcessError(f"A process must live until its tasks are done, but {process.pid} {how}{hint}.")
+        sentence = f"A process must live until its tasks are done, but {process.pid} {how}{hint}."
+        return Died(sentence, number, how)
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:

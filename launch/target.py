@@ -13,7 +13,7 @@ RESULTS = (
 folder. A folder that holds any other is never replaced, …"""
 INDEXES = (
     *("manifest.json", "corpus.json", "films.json", "graph.json", "settings.json", "scores.json", "probe.json"),
-    *("parses.json", "videos.json"),
+    *("clips.json", "parses.json", "videos.json"),
 )
 """… nor one that holds none of these, in itself or in a folder of it: what every stage's result begins with."""
 FILMS = "films.json"

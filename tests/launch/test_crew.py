@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch.crew import share_out
+from launch.crew import Died, share_out
 from launch.refusal import Refusal
 
 
@@ -30,9 +30,14 @@ def fail(number: int) -> int:
     return 1 // number
 
 
-def die(number: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die_of_five(number: int) -> int:
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def whoami(number: int) -> int:
+    return os.getpid()
 
 
 def leave(number: int) -> int:
@@ -67,9 +72,17 @@ def test_a_failure_comes_with_its_traceback() -> None:
 
 
 def test_a_process_that_is_killed_is_an_error_that_says_so() -> None:
-    killed = pytest.raises(ChildProcessError, match=r"was killed by SIGKILL.*out of memory")
-    with killed, share_out(die, range(3), 2) as results:
+    killed = pytest.raises(Died, match=r"was killed by SIGKILL.*out of memory")
+    with killed as caught, share_out(die_of_five, range(9), 2) as results:
         list(results)
+    assert (caught.value.number, caught.value.how) == (5, "was killed by SIGKILL")
+
+
+def test_work_may_be_done_apart_from_this_process() -> None:
+    with share_out(whoami, [0], 1, apart=True) as results:
+        assert list(results) != [os.getpid()]
+    with share_out(whoami, [0], 1) as results:
+        assert list(results) == [os.getpid()]
 
 
 def test_a_process_that_leaves_is_an_error_that_says_so() -> None:

@@ -18,14 +18,17 @@ class Examining:
     examine: Callable[[Path], Media]
     on_bad: OnBad
 
-    def __call__(self, task: tuple[int, VideoFile]) -> tuple[int, Examined | Failure]:
-        """What the file with this number holds. Raises Refusal for a bad one where it shall stop the extraction."""
-        number, file = task
+    def __call__(self, file: VideoFile) -> tuple[VideoFile, Examined | Failure]:
+        """What the file holds. Raises Refusal for a bad one where it shall stop the extraction."""
         try:
             media = self.examine(file.path)
         except Exception as error:
-            return number, _left_out(file.name, file.path, error, None, self.on_bad)
-        return number, Examined(file, media.seconds, media.notes)
+            return file, _left_out(file.name, file.path, error, None, self.on_bad)
+        return file, Examined(file, media.seconds, media.notes)
+
+    def give_up(self, file: VideoFile, how: str) -> Failure:
+        """What is listed of a file whose headers end the process that reads them."""
+        return _left_out(file.name, file.path, _deadly(file.path, how, None), None, self.on_bad)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,19 @@ class Decoding:
         except Exception as error:
             return task, _left_out(task.name, task.path, error, task.clip.start, self.on_bad)
         return task, found
+
+    def give_up(self, task: Task, how: str) -> Failure:
+        """What is listed of a clip that ends the process that decodes it."""
+        fault = _deadly(task.path, how, task.clip.start)
+        return _left_out(task.name, task.path, fault, task.clip.start, self.on_bad)
+
+
+def _deadly(path: Path, how: str, second: float | None) -> BadClip:
+    return BadClip(
+        f"A video must leave alive what reads it, but two processes ended over '{path}', the second of which did "
+        f"nothing else and {how}: convert it, or leave it out.",
+        second,
+    )
 
 
 def _left_out(name: str, path: Path, error: Exception, start: float | None, on_bad: OnBad) -> Failure:

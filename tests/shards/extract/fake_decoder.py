@@ -38,7 +38,7 @@ def examine(path: Path) -> Media:
     """What the file says; like its likes in the world it is refused when it says nothing."""
     told = _read(path)
     if told.get("dies") == "at once":
-        os.kill(os.getpid(), signal.SIGKILL)
+        _die(path)
     if told.get("vanishes"):
         path.unlink()
     return Media(told["seconds"], ("It has no sound.",) if told.get("mute") else ())
@@ -49,13 +49,17 @@ class Decoder:
     """Frames and sound by the file's name and the second.
 
     A file may be `mute`, be `bad` from a second on, take a `wait` (seconds a clip, in a process of a crew), be too
-    `loud` for float16, kill the process that decodes it (`dies`), or make the decoder fail as nobody foresaw (`odd`).
+    `loud` for float16, kill the process that decodes it from a second on (`dies`, or the first one alone, `dies_once`;
+    "at once": the process that examines it), or make the decoder fail as nobody foresaw (`odd`).
     """
 
     def decode(self, path: Path, clips: Sequence[Clip], wanted: Wanted) -> Iterator[Decoded | BadClip]:
         told = _read(path)
-        if told.get("dies"):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if told.get("dies_once") and not path.with_suffix(".died").exists():
+            path.with_suffix(".died").touch()
+            _die(path)
+        if clips[0].start >= told.get("dies", np.inf):
+            _die(path)
         if told.get("odd"):
             raise ZeroDivisionError("nobody knows why")
         for clip in clips:
@@ -72,6 +76,12 @@ class Decoder:
         present[0] = not told.get("mute", False)
         notes = (f"Seen at {clip.start:g}.",) if told.get("noted") else ()
         return Decoded(clip, {SIZE: frames}, {RATE: sound}, present, notes)
+
+
+def _die(path: Path) -> None:
+    """Ends this process, as FFmpeg might; and none but one of a crew, lest a test end itself."""
+    assert parent_process(), f"nobody but a crew decodes '{path}'"
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def _read(path: Path) -> dict[str, Any]:

