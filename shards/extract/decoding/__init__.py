@@ -6,7 +6,7 @@ Time is the file's own: 0 is where its first track begins, whatever its timestam
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -20,13 +20,12 @@ FRAMES_PER_SECOND = 8
 
 @dataclass(frozen=True)
 class Picture:
-    """How a network wants its frames: RGB of this size, by this way of resizing (Pillow's filters)."""
+    """How a network wants its frames: RGB of this size, resized by Pillow's bilinear filter."""
 
     size: int
     """Height and width in pixels."""
     shorter: int | None = None
     """The shorter side is resized to this and the middle cut out; None: both sides are resized, whatever the shape."""
-    resample: Literal["bilinear", "bicubic"] = "bilinear"
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,11 @@ def breaks_off(media: Media, clip: Clip, visual: Found, audio: Found) -> bool:
     return bool(looked) and max(reached for _, reached in looked) < min(clip.end, max(promised)) - SLACK
 
 
-def broken_off(media: Media, clip: Clip, second: float) -> BadClip:
-    """The sentence for a clip of a file that ends early, at that second."""
+def broken_off(media: Media, second: float) -> BadClip:
+    """The sentence for a file that ends early, at that second: one and the same for all its clips that lack it."""
     return BadClip(
         f"A clip must be there whole, but '{media.path}' ends at second {second:.1f} of the {media.seconds:.1f} that "
-        f"its header says, before the end of '{clip.key}': fetch the file again.",
+        "its header says, so no clip that reaches beyond is of use: fetch the file again.",
         second,
     )
 
@@ -68,7 +68,9 @@ def assemble(
     seen: tuple[Mapping[Picture, Frames], Found],
     heard: tuple[Mapping[int, Samples], Found],
 ) -> Decoded:
-    """The clip; raises BadClip where a track that should be there gives nothing but damaged frames."""
+    """The clip; raises BadClip where a track that should be there gives nothing but damaged frames, and where there is
+    nothing at all.
+    """
     (frames, visual), (sound, audio) = seen, heard
     for track, found, what in ((media.listened, audio, "sound"), (media.visual, visual, "picture")):
         if track and found.damaged and not found.cover.any() and _promised(track, clip):
@@ -79,6 +81,13 @@ def assemble(
             )
     length = min(clip.end - clip.start, clip.seconds)
     present = np.stack([there(found.cover, length) for found in (audio, visual)])
+    tracks = ((media.listened, audio), (media.visual, visual))
+    if not present.any() and all(found.reached is not None for track, found in tracks if track):
+        raise BadClip(
+            f"A clip must have some sound or picture, but '{media.path}' has neither from second {clip.start:g} to "
+            f"{clip.end:g}: leave that part out.",
+            clip.start,
+        )
     notes = _damage("frame", visual) + _damage("piece", audio, " of sound")
     return Decoded(clip, frames, sound, present, media.notes + notes)
 

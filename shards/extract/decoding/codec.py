@@ -59,7 +59,7 @@ class TorchCodec:
         check_begins(media, clip)
         seen, heard = _look(media, decoder, clip, wanted), listen(media, clip, wanted, self.max_pixels)
         if breaks_off(media, clip, seen[1], heard[1]):
-            raise broken_off(media, clip, end_of(media, self.max_pixels))
+            raise broken_off(media, end_of(media, self.max_pixels))
         return assemble(media, clip, wanted, seen, heard)
 
 

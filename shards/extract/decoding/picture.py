@@ -8,7 +8,7 @@ from PIL import Image
 
 from shards.extract.decoding import Picture
 
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTER = Image.Resampling.BILINEAR
 STRIP = 8
 """Of a picture so many times longer than wide the middle alone is resized, for the whole would become very large; that
 differs by rounding."""
@@ -56,9 +56,8 @@ def upright(frame: Any) -> Image.Image:
 
 def resized(image: Image.Image, wanted: Picture) -> UInt8[np.ndarray, "height width 3"]:
     """Resized whole, or resized by its shorter side and cut to the middle."""
-    resample = FILTERS[wanted.resample]
     if wanted.shorter is None:
-        return np.asarray(image.resize((wanted.size, wanted.size), resample))
+        return np.asarray(image.resize((wanted.size, wanted.size), FILTER))
     least, longest = min(image.size), int(wanted.shorter * max(image.size) / min(image.size))
     wide, high = (wanted.shorter if side == least else longest for side in image.size)
     left, top = round((wide - wanted.size) / 2), round((high - wanted.size) / 2)
@@ -66,5 +65,5 @@ def resized(image: Image.Image, wanted: Picture) -> UInt8[np.ndarray, "height wi
     if longest > STRIP * wanted.shorter:
         scales = image.width / wide, image.height / high
         box = tuple(edge * scale for edge, scale in zip(middle, (*scales, *scales), strict=True))
-        return np.asarray(image.resize((wanted.size, wanted.size), resample, box=box))
-    return np.asarray(image.resize((wide, high), resample).crop(middle))
+        return np.asarray(image.resize((wanted.size, wanted.size), FILTER, box=box))
+    return np.asarray(image.resize((wide, high), FILTER).crop(middle))

@@ -53,7 +53,7 @@ class PyAV:
         check_begins(media, clip)
         seen, heard = look(media, clip, wanted, self.max_pixels), listen(media, clip, wanted, self.max_pixels)
         if breaks_off(media, clip, seen[1], heard[1]):
-            raise broken_off(media, clip, end_of(media, self.max_pixels))
+            raise broken_off(media, end_of(media, self.max_pixels))
         return assemble(media, clip, wanted, seen, heard)
 
 

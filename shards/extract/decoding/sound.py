@@ -13,6 +13,8 @@ MARGIN = 1
 """Seconds before and after a clip that are decoded too: codecs need a start, and filters hear both sides."""
 FASTEST = 384_000
 """Hz: sound of a higher rate, which a file may only claim to have, is brought down to this."""
+SPARE = 1
+"""Seconds outside of what is wanted that are kept until it is known where the sound begins to the sample."""
 TOLERANCE = (0.001, 0.005)
 """Seconds: timestamps that say so little else than that sound goes on are rounded; at least, and at most."""
 
@@ -55,9 +57,17 @@ def _joined(frames: Sequence[Any]) -> Float[np.ndarray, " sample"]:
 class _Run:
     """Sound without a gap; where it begins is the mean of what its frames' times say, for these may be rounded."""
 
-    parts: list[Float[np.ndarray, " sample"]] = field(default_factory=list)
+    first: float
+    """The second at which it begins by the time of its first frame."""
+    parts: list[tuple[int, Float[np.ndarray, " sample"]]] = field(default_factory=list)
+    """What is needed of it: its samples, each part behind the number of those before."""
+    kept: int = 0
     length: int = 0
-    starts: list[float] = field(default_factory=list)
+    frames: int = 0
+    later: float = 0.0
+    """Seconds by which the other frames' times say that it begins later, added up."""
+    last: float = 0.0
+    """The second at which it begins by the time of its last frame."""
 
 
 class Sound:
@@ -67,32 +77,45 @@ class Sound:
         """`tick` is the unit of the times, in seconds: they may be wrong by that much."""
         self.rate, self.start, self.seconds = rate, start, seconds
         self._tolerance = min(max(TOLERANCE[0], 2 * tick), TOLERANCE[1])
-        self._runs: list[_Run] = []
+        self._most = (seconds + 2 * MARGIN + 2 * SPARE + 1) * rate  # more is kept only where times stand still
+        self._around = np.zeros((seconds + 2 * MARGIN) * rate, np.float32)
+        self._filled = np.zeros(len(self._around), bool)
+        self._run: _Run | None = None
 
     def place(self, samples: Float[np.ndarray, " sample"], time: float) -> None:
-        """What begins at that time; in order of time."""
-        run = self._runs[-1] if self._runs else None
-        if run is None or abs(time - run.starts[-1] - run.length / self.rate) > self._tolerance:
-            run = _Run()
-            self._runs.append(run)
-        run.starts.append(time - run.length / self.rate)
-        run.parts.append(samples)
+        """What begins at that time; in order of time. What lies outside is not kept, nor what is overwritten."""
+        run = self._run
+        if run is None or run.kept > self._most or abs(time - run.last - run.length / self.rate) > self._tolerance:
+            self._settle()
+            run = self._run = _Run(time)
+        run.last = time - run.length / self.rate
+        run.later += run.last - run.first
+        run.frames += 1
+        within = (time - self.start + MARGIN) * self.rate
+        if -len(samples) - SPARE * self.rate < within < len(self._around) + SPARE * self.rate:
+            run.parts.append((run.length, samples))
+            run.kept += len(samples)
         run.length += len(samples)
 
     def samples(self, rates: tuple[int, ...]) -> tuple[dict[int, Float[np.ndarray, " sample"]], np.ndarray]:
         """Rate → the clip's samples, `seconds × rate` each; and how much of each second there is sound for."""
-        around = np.zeros((self.seconds + 2 * MARGIN) * self.rate, np.float32)
-        filled = np.zeros(len(around), bool)
-        for run in self._runs:
-            first = round((float(np.mean(run.starts)) - self.start + MARGIN) * self.rate)
-            run_samples = np.concatenate(run.parts)
-            low, high = max(first, 0), min(first + len(run_samples), len(around))
-            if low < high:
-                around[low:high] = run_samples[low - first : high - first]
-                filled[low:high] = True
+        self._settle()
         inner = slice(MARGIN * self.rate, (MARGIN + self.seconds) * self.rate)
-        cover = filled[inner].reshape(self.seconds, self.rate).mean(axis=1)
-        return {rate: _at(around, self.rate, rate, self.seconds) for rate in rates}, cover
+        cover = self._filled[inner].reshape(self.seconds, self.rate).mean(axis=1)
+        return {rate: _at(self._around, self.rate, rate, self.seconds) for rate in rates}, cover
+
+    def _settle(self) -> None:
+        """Puts the run that has ended to its place."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        begin = round((run.first + run.later / run.frames - self.start + MARGIN) * self.rate)
+        for before, samples in run.parts:
+            first = begin + before
+            low, high = max(first, 0), min(first + len(samples), len(self._around))
+            if low < high:
+                self._around[low:high] = samples[low - first : high - first]
+                self._filled[low:high] = True
 
 
 def _at(around: Float[np.ndarray, " sample"], rate: int, wanted: int, seconds: int) -> Float[np.ndarray, " sample"]:

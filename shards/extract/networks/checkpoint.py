@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging
 
@@ -75,7 +74,7 @@ def read(kind: Any, config: Any, network: str, settings: WeightSettings) -> nn.M
     with _quiet():  # the text half of a checkpoint is left unread, on purpose
         try:
             module, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        except Exception as error:  # of a damaged file PyTorch raises whatever its bytes lead to
             raise _another(folder, network, _first_line(error)) from None
     lacking = sorted(str(name) for name in [*report["missing_keys"], *report["mismatched_keys"]])
     if lacking:

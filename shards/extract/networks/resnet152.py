@@ -22,7 +22,7 @@ PUBLISHED = Published(
     closing=r"\.bn3\.weight$",
 )
 WIDTH, CLASSES = 2048, 1000
-PICTURE = Picture(224, shorter=256, resample="bilinear")
+PICTURE = Picture(224, shorter=256)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, of red, green and blue."""
 BLOCKS = (3, 8, 36, 3)

@@ -86,9 +86,7 @@ def test_networks_make_the_features_that_were_described_and_ask_for_what_they_ne
     networks = load(settings, CPU)
     assert [network.feature for network in networks] == describe(settings)
     assert [network.modality for network in networks] == ["audio", "visual", "visual"]
-    assert wanted(networks, audio_track=1) == Wanted(
-        (Picture(224, 256, "bilinear"), Picture(112, None, "bilinear")), (16000,), audio_track=1
-    )
+    assert wanted(networks, audio_track=1) == Wanted((Picture(224, 256), Picture(112)), (16000,), audio_track=1)
     assert wanted(networks + networks) == wanted(networks)
 
 

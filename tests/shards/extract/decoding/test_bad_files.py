@@ -17,6 +17,7 @@ from tests.shards.extract.material import (
     WIDTH,
     busy,
     changed,
+    copy,
     counting,
     damaged,
     tone,
@@ -35,6 +36,12 @@ def test_clips_before_the_end_of_a_truncated_file_are_good_and_others_say_where_
         assert isinstance(bad, BadClip)
         assert bad.second == pytest.approx(24, abs=2)
         assert f"ends at second {bad.second:.1f} of the 40.0 that its header says" in str(bad)
+    assert str(got[2]) == str(got[3])  # one failure of the file
+
+
+def test_a_clip_that_lacks_its_last_seconds_is_not_there_whole(tmp_path: Path, long: Path) -> None:
+    short = changed(long, tmp_path / "x.mp4", lambda content: content[: len(content) * 96 // 100])
+    assert 37 < (refusal(short, Clip("x_30_40", 30, 40)).second or 0) < 39.4
 
 
 @pytest.mark.parametrize("wanted", [Wanted((SMALL,), ()), Wanted((), (16000,))])
@@ -75,6 +82,14 @@ def test_a_clip_of_nothing_but_damage_is_refused_by_its_second(tmp_path: Path, l
     bad = refusal(spoilt, Clip("x_20_30", 20, 30))
     assert bad.second == 20
     assert "from second 20 to 30" in str(bad)
+
+
+def test_a_clip_in_which_there_is_nothing_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "whole.mkv", None, 25, tone(32))
+    gap = copy(tmp_path / "whole.mkv", tmp_path / "x.mkv", lambda packet: not 9 < packet.pts * packet.time_base < 21)
+    bad = refusal(gap, Clip("x_11_20", 11, 20))
+    assert "has neither from second 11 to 20" in str(bad)
+    assert bad.second == 11
 
 
 def test_a_clip_that_begins_after_the_files_end_is_refused(clip: Path) -> None:

@@ -31,7 +31,7 @@ if ctypes.util.find_library("avcodec") is None:
 
 from shards.extract.decoding.codec import TorchCodec
 
-SMALL, LARGE = Picture(16), Picture(24, 32, "bicubic")
+SMALL, LARGE = Picture(16), Picture(24, 32)
 WANTED = Wanted((SMALL, LARGE), (16000,))
 
 

@@ -50,7 +50,7 @@ def test_what_is_stored_without_loss_is_there_to_the_sample(tmp_path: Path, code
 
 
 def test_every_network_gets_its_size_and_rate_out_of_one_pass(clip: Path) -> None:
-    pictures = (Picture(24), Picture(16, 24, "bicubic"))
+    pictures = (Picture(24), Picture(16, 24))
     got = one(clip, wanted=Wanted(pictures, (16000, 48000), frames_per_second=2))
     assert {each: frames.shape for each, frames in got.frames.items()} == {
         pictures[0]: (8, 24, 24, 3),

@@ -1,5 +1,6 @@
 """Sound lies where its timestamps say, whatever its rate, layout and format, and gaps are silent."""
 
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -93,6 +94,29 @@ def test_gaps_are_silent_and_counted_out() -> None:
     samples, cover = sound.samples((1000,))
     assert np.flatnonzero(samples[1000]).tolist() == [*range(500), *range(2250, 2750)]
     assert cover.tolist() == [0.5, 0, 0.5, 0]
+
+
+def test_a_gap_is_one_however_coarse_the_times_are() -> None:
+    sound = Sound(1000, 0.0, 2, 1.0)
+    sound.place(np.full(500, 0.5, np.float32), 0.0)
+    sound.place(np.full(500, 0.5, np.float32), 0.75)
+    assert np.flatnonzero(heard(sound, 1000)).tolist() == [*range(500), *range(750, 1250)]
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "first", "step"),
+    [(10_000, 500, 499.5, 0.0), (4, 10_000, 499.5, 0.0), (1000, 500, 0.0, 1.0)],
+    ids=["times that stand still", "so, of short frames", "hours before the clip"],
+)
+def test_what_is_outside_or_overwritten_takes_no_memory(size: int, count: int, first: float, step: float) -> None:
+    tracemalloc.start()
+    try:
+        sound = Sound(1000, 500.0, 1, 0.001)
+        for number in range(count):
+            sound.place(np.full(size, 0.5, np.float32), first + number * step)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_lies_outside_is_left_out_and_what_overlaps_is_the_later() -> None:

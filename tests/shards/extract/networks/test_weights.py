@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,15 @@ def test_another_networks_weights_are_refused_by_the_first_name_that_does_not_fi
 ) -> None:
     with pytest.raises(Refusal, match=rf"those of vggish, by the names and shapes of the published file, but {fault}"):
         read(published(), WeightSettings(vggish=put(tmp_path, **changes)), Small)
+
+
+def test_a_file_of_which_any_byte_is_damaged_is_refused_or_read(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "whole.pth", _use_new_zipfile_serialization=False)
+    whole, random = (tmp_path / "whole.pth").read_bytes(), np.random.default_rng(0)
+    for place in random.integers(0, len(whole) // 2, 150):
+        (tmp_path / "mine.pth").write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with suppress(Refusal):
+            read(published(), WeightSettings(vggish=tmp_path / "mine.pth"), Small)
 
 
 def _truncated(path: Path) -> None:
