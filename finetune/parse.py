@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from finetune.page.film import PageSettings
 from finetune.page.page import Made
+from finetune.page.playing import PageSettings
 from finetune.parser import Parser, origin
 from finetune.parses.files import ParsedFiles
 from finetune.parses.fits import check_fits

@@ -1,8 +1,8 @@
 """One file's parse as one HTML file: nothing is fetched, so it opens anywhere, from a folder as from a run's artifacts.
 
-`page.html` holds the frame, the style and the script; this file fills it. Files and labels are called whatever somebody
-called them: everything that is filled in is escaped, the data are JSON without a `<`, and the page's own policy lets no
-script and no style run but the two that stand in the frame.
+`page.html` is the frame, `page.css` its style and `page.js` its script; this file fills the frame. Files and labels are
+called whatever somebody called them: everything that is filled in is escaped, the data are JSON without a `<`, and the
+page's own policy lets no script and no style run but these two.
 """
 
 import json
@@ -25,7 +25,7 @@ TITLES = {"audio": "heard", "visual": "seen", "audio_visual": "heard and seen"}
 
 
 @dataclass(frozen=True)
-class Film:
+class Played:
     """What the page plays."""
 
     kind: Literal["embedded", "linked", "none"]
@@ -47,32 +47,37 @@ class Made:
     """The probability from which a second is positive; None where every category has its own."""
 
 
-def page(whole: Whole, made: Made, film: Film) -> str:
+def page(whole: Whole, made: Made, played: Played) -> str:
     """The page."""
-    frame = (files("finetune.page") / "page.html").read_text(encoding="utf-8")
+    frame, style, script = (_part(f"page.{kind}") for kind in ("html", "css", "js"))
     parts = {
         "title": escape(f"{whole.name} · parse"),
         "name": escape(whole.name),
         "lead": escape(_lead(whole)),
-        "policy": _policy(frame, film),
+        "policy": _policy(style, script, played),
+        "style": style,
+        "script": script,
         "warnings": _warnings(made.warnings, [*_lacking(whole), *_unparsed(whole), *whole.notes]),
         "video": ""
-        if film.kind == "none"
-        else f'<video id="video" preload="auto" src="{escape(film.source)}"></video>',
-        "film": escape(film.note),
+        if played.kind == "none"
+        else f'<video id="video" preload="auto" src="{escape(played.source)}"></video>',
+        "played": escape(played.note),
         "truth": "" if whole.truth is None else "The hatched bar below an event is the truth, where it is known.",
         "table": "".join(map(_row, whole.events)),
         "made": "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in made.facts.items()),
-        "data": json.dumps(_data(whole, made, film), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(_data(whole, made, played), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
     return re.sub(r"{{(\w+)}}", lambda slot: parts[slot[1]], frame)  # in one pass: what is filled in is never read
 
 
-def _policy(frame: str, film: Film) -> str:
+def _part(name: str) -> str:
+    return (files("finetune.page") / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str, played: Played) -> str:
     """What the page may do: run its own script and style, and play its own video."""
-    own = {name: _digest(re.findall(rf"<{name}>(.*?)</{name}>", frame, re.DOTALL)[0]) for name in ("script", "style")}
-    media = {"embedded": "media-src data: blob:", "linked": "media-src file:", "none": "media-src 'none'"}[film.kind]
-    code = f"script-src '{own['script']}'; style-src '{own['style']}'"
+    media = {"embedded": "media-src data: blob:", "linked": "media-src file:", "none": "media-src 'none'"}[played.kind]
+    code = f"script-src '{_digest(script)}'; style-src '{_digest(style)}'"
     return f"default-src 'none'; {code}; {media}; base-uri 'none'; form-action 'none'"
 
 
@@ -127,13 +132,13 @@ def _row(event: Event) -> str:
     return f"<tr>{plain}{numbers}</tr>"
 
 
-def _data(whole: Whole, made: Made, film: Film) -> dict[str, Any]:
+def _data(whole: Whole, made: Made, played: Played) -> dict[str, Any]:
     """What the script draws."""
     return {
         "seconds": whole.seconds,
         "categories": CATEGORIES,
         "limit": made.limit,
-        "linked": film.kind == "linked",
+        "linked": played.kind == "linked",
         "events": [_event(event) for event in whole.events],
         "truth": None if whole.truth is None else [_event(event) for event in whole.truth],
         "absent": whole.absent,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.figures.timeline import timeline_figure
-from finetune.page.film import PageSettings, film_of
 from finetune.page.page import Made, page
+from finetune.page.playing import PageSettings, played_of
 from finetune.parses.audacity import SUFFIX as TRACK
 from finetune.parses.audacity import audacity_text
 from finetune.parses.elan import SUFFIX as DOCUMENT
@@ -60,8 +60,8 @@ class Report:
             shown = VideoParse(whole.name, max(1, round(whole.seconds + 0.499)), whole.events, {})
             timeline_figure(shown, whole.truth, whole.blank, self._warned).savefig(home / TIMELINE, dpi=130)
         if self.pages:
-            film = film_of(Path(whole.file), self.place / name, self.pages.settings, self.pages.max_pixels)
-            (home / PAGE).write_text(page(whole, self.made, film), encoding="utf-8")
+            played = played_of(Path(whole.file), self.place / name, self.pages.settings, self.pages.max_pixels)
+            (home / PAGE).write_text(page(whole, self.made, played), encoding="utf-8")
         told = {"file": whole.file, "folder": name, "seconds": whole.seconds, "events": len(whole.events)}
         self.videos[whole.name] = told | ({"without": list(whole.silent)} if whole.silent else {})
         self.events += len(whole.events)

@@ -143,7 +143,7 @@ def test_a_process_does_not_outlive_its_parent(tmp_path: Path, number: signal.Si
     parent.send_signal(number)
     parent.wait(10)
     workers = [child for child in children if "resource_tracker" not in " ".join(_words(child))]
-    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 def _words(process: psutil.Process) -> list[str]:

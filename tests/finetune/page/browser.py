@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -36,8 +37,8 @@ class Browser:
         self.asked: list[str] = []
         """The addresses that the page asked for, beside its own and data."""
 
-    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Opens a file in a new tab of this size."""
+    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False, before: str = "") -> None:
+        """Opens a file in a new tab of this size; `before` is a script that runs ahead of the page's own."""
         target = self.call("Target.createTarget", {"url": "about:blank"}, own=False)["targetId"]
         attached = self.call("Target.attachToTarget", {"targetId": target, "flatten": True}, own=False)
         self._session = attached["sessionId"]
@@ -47,6 +48,7 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", size)
         colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", {"features": [colours]})
+        self.call("Page.addScriptToEvaluateOnNewDocument", {"source": before})
         self.said.clear()
         self.asked.clear()
         self.call("Page.navigate", {"url": page.absolute().as_uri()})
@@ -104,6 +106,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._held:
+            assert select.select([self._read], [], [], PATIENCE)[0], f"no answer in {PATIENCE} s; {self.said}"
             more = os.read(self._read, 1 << 16)
             assert more, f"the browser ended with {self._process.poll()}"
             self._held += more

@@ -1,6 +1,6 @@
-"""Whole files whose parses are made up, for pages about them."""
+"""Whole files whose parses are made up, for pages about them, and a browser to look at these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from finetune.parses.events import Event, events_of
 from finetune.parses.whole import Clip, Whole
 from shards.labels import CATEGORIES
 from shards.schema import MODALITIES
+from tests.finetune.page.browser import Browser, opened
 
 DOG, CAR = CATEGORIES.index("Dog"), CATEGORIES.index("Car")
 
@@ -36,6 +37,13 @@ def clip(
     events = [asdict(event) for event in events_of(sure > 0.5, sure)]
     parse = {"seconds": sure.shape[2], "events": events, "probabilities": {}, "absent": lacking, "curves": curves}
     return Clip(f"x_{start:g}_{end:g}", start, end, parse, **more)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for all pages: its start takes a second."""
+    with opened(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page in a real browser: it plays, follows, is worked by keys alone, and asks nobody for anything."""
 
 from base64 import b64encode
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -9,19 +8,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from finetune.page.page import Film, Made, page
+from finetune.page.page import Played
 from finetune.parses.whole import Whole
-from tests.finetune.page.browser import Browser, opened
-from tests.finetune.page.test_page import MADE
+from tests.finetune.page.browser import Browser
+from tests.finetune.page.looking import at, labels, show
 
 pytest.importorskip("av", reason="a video to play is written by PyAV, which is not installed")
 SECONDS = 22.4
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with opened(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +35,8 @@ def shown(browser: Browser, whole: Whole, film: Path, tmp_path: Path) -> Browser
     return browser
 
 
-def embedded(film: Path) -> Film:
-    return Film("embedded", f"data:video/mp4;base64,{b64encode(film.read_bytes()).decode()}", "A copy.")
-
-
-def show(browser: Browser, folder: Path, whole: Whole, film: Film, made: Made = MADE, **how: object) -> None:
-    (folder / "page.html").write_text(page(whole, made, film), encoding="utf-8")
-    browser.open(folder / "page.html", **how)  # type: ignore[arg-type]
-
-
-def at(browser: Browser) -> float:
-    return float(browser.evaluate("now()"))
-
-
-def labels(browser: Browser, selector: str) -> list[str]:
-    found = browser.evaluate(f"[...document.querySelectorAll({selector!r})].map(e => e.getAttribute('aria-label'))")
-    return list(found)
+def embedded(film: Path) -> Played:
+    return Played("embedded", f"data:video/mp4;base64,{b64encode(film.read_bytes()).decode()}", "A copy.")
 
 
 def test_the_lanes_show_the_events_at_their_times_and_nothing_is_asked_of_anybody(shown: Browser) -> None:
@@ -138,19 +117,6 @@ def test_the_confidences_are_those_of_the_second_and_absent_ones_are_no_number(s
     assert "no sound" in shown.evaluate("document.getElementById('now').textContent")
 
 
-def test_parts_that_were_not_parsed_are_shown_as_such(browser: Browser, whole: Whole, tmp_path: Path) -> None:
-    show(browser, tmp_path, replace(whole, clips=whole.clips[1:]), Film("none"))
-    assert (
-        browser.evaluate(
-            "[...document.querySelectorAll('.lane .gone')].filter(e => e.textContent === 'not parsed').length"
-        )
-        == 3
-    )
-    assert browser.evaluate("$('now').textContent") == "not parsed here"
-    browser.evaluate("seek(11)")
-    assert browser.evaluate("$('now').textContent") == "Heard: Dog"
-
-
 def test_a_click_on_an_event_or_a_lane_leads_there_and_space_then_plays(shown: Browser) -> None:
     shown.click(".lane.visual .event")
     assert round(at(shown), 2) == 2
@@ -209,7 +175,7 @@ def test_a_long_file_is_linked_and_zoomed_and_its_name_may_hold_any_sign(
 ) -> None:
     long = replace(whole, seconds=400.0)
     (tmp_path / film.name).write_bytes(film.read_bytes())
-    show(browser, tmp_path, long, Film("linked", quote(film.name), "Linked."))
+    show(browser, tmp_path, long, Played("linked", quote(film.name), "Linked."))
     browser.until("video.readyState === 4")
     assert browser.said == []
     assert browser.asked == [(tmp_path / film.name).as_uri()]
@@ -224,32 +190,3 @@ def test_a_long_file_is_linked_and_zoomed_and_its_name_may_hold_any_sign(
     for key in ("End", "Home"):
         browser.press(key)
         assert browser.evaluate(sight), key
-
-
-@pytest.mark.parametrize(
-    "film", [Film("none"), Film("linked", "gone.mp4"), Film("embedded", "data:video/mp4;base64,AAAA")]
-)
-def test_without_a_video_that_plays_everything_else_works(
-    browser: Browser, whole: Whole, film: Film, tmp_path: Path
-) -> None:
-    show(browser, tmp_path, whole, film)
-    browser.until("document.getElementById('play').disabled")
-    assert "works without it" in browser.evaluate("document.getElementById('blank').textContent")
-    browser.press("]")
-    browser.press("]")
-    assert at(browser) == 8
-    assert labels(browser, ".event[aria-current=true]") == ["Dog, heard from 8 to 13 seconds, confidence 0.90"]
-
-
-def test_a_file_of_a_whole_day_is_drawn_and_sought_in(browser: Browser, whole: Whole, tmp_path: Path) -> None:
-    full = replace(whole.clips[0], truth=None, notes=())
-    heard = {
-        category: values if category == "Dog" else [] for category, values in full.parse["curves"]["audio"].items()
-    }
-    quiet = replace(full, parse={**full.parse, "events": [], "curves": {"audio": heard, "visual": heard}})
-    clips = (replace(full if k % 40 == 0 else quiet, start=10.0 * k, end=10.0 * k + 10) for k in range(8640))
-    show(browser, tmp_path, Whole("long", "x", 86400.0, tuple(clips)), Film("none"))
-    assert len(labels(browser, ".event")) == 2 * 216
-    browser.evaluate("seek(5400)")
-    assert browser.evaluate("document.getElementById('at').textContent") == "1:30:00"
-    assert browser.said == []

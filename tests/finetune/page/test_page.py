@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from finetune.page.page import Film, Made, page
+from finetune.page.page import Made, Played, page
 from finetune.parses.whole import Whole
 from shards.labels import CATEGORIES
 
 MADE = Made({"Parser": "han <i>", "vggish": "raw"}, ["RANDOM WEIGHTS: <nothing> was learned."], 0.5)
-FILM = Film("embedded", "data:video/mp4;base64,AAAA", "A copy of my <clip>.mp4.")
+PLAYED = Played("embedded", "data:video/mp4;base64,AAAA", "A copy of my <clip>.mp4.")
 ALONE = ("meta", "input", "br", "link")
 
 
@@ -56,7 +56,7 @@ def data(html: str) -> Any:
 
 def test_whatever_things_are_called_the_page_shows_it_and_runs_none_of_it(whole: Whole) -> None:
     nasty = replace(whole, name="</title><script>alert(1)</script><b a='\"", clips=whole.clips)
-    html = page(nasty, MADE, Film("embedded", 'data:video/mp4,"><script>alert(2)</script>', "<u>note</u>"))
+    html = page(nasty, MADE, Played("embedded", 'data:video/mp4,"><script>alert(2)</script>', "<u>note</u>"))
     reader = Reader(html)
     assert nasty.name in reader.texts["title"]
     assert reader.texts["h1"] == nasty.name
@@ -69,7 +69,7 @@ def test_whatever_things_are_called_the_page_shows_it_and_runs_none_of_it(whole:
 
 
 def test_the_policy_allows_the_two_that_stand_in_the_frame_and_nothing_from_elsewhere(whole: Whole) -> None:
-    html = page(whole, MADE, FILM)
+    html = page(whole, MADE, PLAYED)
     (policy,) = (each["content"] for each in Reader(html).named("meta") if each.get("http-equiv"))
     assert policy is not None
     assert policy.startswith("default-src 'none';")
@@ -79,13 +79,13 @@ def test_the_policy_allows_the_two_that_stand_in_the_frame_and_nothing_from_else
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
         assert f"{tag}-src 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" in policy
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", html)
-    assert "media-src file:;" in page(whole, MADE, Film("linked", "../my%20clip.mp4"))
-    assert "media-src 'none';" in page(whole, MADE, Film("none"))
-    assert not Reader(page(whole, MADE, Film("none"))).named("video")
+    assert "media-src file:;" in page(whole, MADE, Played("linked", "../my%20clip.mp4"))
+    assert "media-src 'none';" in page(whole, MADE, Played("none"))
+    assert not Reader(page(whole, MADE, Played("none"))).named("video")
 
 
 def test_the_data_are_the_events_of_the_file_and_the_curves_of_its_clips(whole: Whole) -> None:
-    html = page(whole, MADE, FILM)
+    html = page(whole, MADE, PLAYED)
     told = data(html)
     dog = CATEGORIES.index("Dog")
     assert [(e["lane"], e["onset"], e["offset"]) for e in told["events"] if e["category"] == dog] == [
@@ -96,12 +96,12 @@ def test_the_data_are_the_events_of_the_file_and_the_curves_of_its_clips(whole: 
     assert [(each["start"], each["end"]) for each in told["clips"]] == [(0, 10), (10, 20), (20, 22.4)]
     assert told["clips"][1]["curves"]["audio"][dog] == [0.9, 0.9, 0.9, *[0.1] * 5, None, None]
     assert told["limit"] == 0.5
-    assert data(page(whole, replace(MADE, limit=None), FILM))["limit"] is None
+    assert data(page(whole, replace(MADE, limit=None), PLAYED))["limit"] is None
     assert "<" not in re.findall(r'id="data">(.*?)</script>', html, re.DOTALL)[0]
 
 
 def test_without_a_script_the_events_are_a_table(whole: Whole) -> None:
-    reader = Reader(page(whole, MADE, FILM))
+    reader = Reader(page(whole, MADE, PLAYED))
     assert len(reader.named("td")) == 5 * len(whole.events)
     assert reader.texts["td"] == "heardCar15180.90heardDog8130.90seenDog250.90"
 
@@ -123,10 +123,10 @@ def test_without_a_script_the_events_are_a_table(whole: Whole) -> None:
 def test_what_is_not_there_is_said_first(whole: Whole, absent: Any, said: str) -> None:
     first = whole.clips[0]
     alone = Whole("x", "x.mp4", 10, (replace(first, parse={**first.parse, "absent": absent}, notes=()),))
-    assert said in Reader(page(alone, Made({}), FILM)).texts["p"]
-    assert boxes(page(alone, Made({}), FILM)) == ["warnings quiet"]
-    assert boxes(page(alone, MADE, FILM)) == ["warnings"]
-    assert boxes(page(replace(alone, clips=(replace(first, notes=()),)), Made({}), FILM)) == []
+    assert said in Reader(page(alone, Made({}), PLAYED)).texts["p"]
+    assert boxes(page(alone, Made({}), PLAYED)) == ["warnings quiet"]
+    assert boxes(page(alone, MADE, PLAYED)) == ["warnings"]
+    assert boxes(page(replace(alone, clips=(replace(first, notes=()),)), Made({}), PLAYED)) == []
 
 
 def boxes(html: str) -> list[str]:
@@ -136,7 +136,7 @@ def boxes(html: str) -> list[str]:
 
 
 def test_parts_that_were_not_parsed_are_not_taken_for_silent_ones(whole: Whole) -> None:
-    html = page(replace(whole, clips=whole.clips[1:2]), MADE, FILM)
+    html = page(replace(whole, clips=whole.clips[1:2]), MADE, PLAYED)
     assert "Nothing is known from 0 to 10 s, from 20 to 22.4 s" in Reader(html).texts["p"]
     assert data(html)["gaps"] == [[0, 10], [20, 22.4]]
-    assert data(page(whole, MADE, FILM))["gaps"] == []
+    assert data(page(whole, MADE, PLAYED))["gaps"] == []

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from finetune.parses.fits import EMBEDDED, SCALES, check_fits
 from launch.refusal import Refusal
@@ -28,7 +27,6 @@ def encoder(tmp_path: Path) -> Path:
     settings = ModelSettings(audio=("vggish",), visual=("resnet152",), layers=1, width=8, heads=2)
     provenance = {"variants": {one.name: one.variant for one in MADE}}
     save_encoder(tmp_path, Transformer(settings, widths).state_dict(), settings, widths, provenance)
-    assert torch.is_tensor(next(iter(Transformer(settings, widths).parameters())))
     return tmp_path
 
 

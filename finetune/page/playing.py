@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from finetune.page.page import Film
+from finetune.page.page import Played
 from launch.refusal import Refusal
 from launch.settings import Settings
 from shards.extract.making.failures import printable
@@ -21,7 +21,7 @@ class PageSettings(Settings):
     mebibytes: float = Field(24, ge=0, description="copies larger than this are linked as well")
 
 
-def film_of(file: Path, folder: Path, settings: PageSettings, max_pixels: int) -> Film:
+def played_of(file: Path, folder: Path, settings: PageSettings, max_pixels: int) -> Played:
     """What the page in `folder` plays of a file, with a sentence about it."""
     from shards.extract.decoding.opening import open_decoder
     from shards.extract.filming.preview import write_preview
@@ -38,11 +38,13 @@ def film_of(file: Path, folder: Path, settings: PageSettings, max_pixels: int) -
                 return _linked(file, folder, f"a copy of it has more than {settings.mebibytes:g} MiB")
             source = f"data:video/mp4;base64,{b64encode(copy.read_bytes()).decode()}"
     except (Refusal, OSError, ValueError) as error:
-        return Film("none", note=printable(f"Nothing is played: a copy of {file.name} could not be made ({error})."))
-    return Film("embedded", source, f"What plays is a small copy inside this page; the file itself is {file.name}.")
+        return Played("none", note=printable(f"Nothing is played: a copy of {file.name} could not be made ({error})."))
+    return Played("embedded", source, f"What plays is a small copy inside this page; the file itself is {file.name}.")
 
 
-def _linked(file: Path, folder: Path, reason: str) -> Film:
+def _linked(file: Path, folder: Path, reason: str) -> Played:
     """A link that holds as long as page and file lie as they do."""
     source = quote(os.fsencode(os.path.relpath(file, folder)))
-    return Film("linked", source, f"What plays is {file.name} from its own place, which is not in this page: {reason}.")
+    return Played(
+        "linked", source, f"What plays is {file.name} from its own place, which is not in this page: {reason}."
+    )

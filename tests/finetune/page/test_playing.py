@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from finetune.page.film import PageSettings, film_of
+from finetune.page.playing import PageSettings, played_of
 
 av = pytest.importorskip("av", reason="PyAV, which reads video files, is not installed")
 MANY = 1 << 26
@@ -26,10 +26,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_short_file_is_copied_into_the_page(file: Path, tmp_path: Path) -> None:
-    film = film_of(file, tmp_path / "out/videos/x", PageSettings(), MANY)
-    assert film.kind == "embedded"
-    assert file.name in film.note
-    kind, _, content = film.source.partition(",")
+    played = played_of(file, tmp_path / "out/videos/x", PageSettings(), MANY)
+    assert played.kind == "embedded"
+    assert file.name in played.note
+    kind, _, content = played.source.partition(",")
     assert kind == "data:video/mp4;base64"
     (tmp_path / "copy.mp4").write_bytes(b64decode(content))
     with av.open(str(tmp_path / "copy.mp4")) as copy:
@@ -44,17 +44,17 @@ def test_a_long_or_a_heavy_one_is_linked_from_where_the_page_will_lie(
     file: Path, tmp_path: Path, settings: PageSettings, said: str
 ) -> None:
     folder = tmp_path / "out/videos/x"
-    film = film_of(file, folder, settings, MANY)
-    assert film.kind == "linked"
-    assert said in film.note
-    assert film.source == "../../../in/50%25%20gr%C3%B6%C3%9Fe%20%231%3F.mp4"
-    assert (folder / unquote(film.source)).resolve() == file
+    played = played_of(file, folder, settings, MANY)
+    assert played.kind == "linked"
+    assert said in played.note
+    assert played.source == "../../../in/50%25%20gr%C3%B6%C3%9Fe%20%231%3F.mp4"
+    assert (folder / unquote(played.source)).resolve() == file
 
 
 def test_what_cannot_be_copied_is_not_played_and_the_page_says_why(file: Path, tmp_path: Path) -> None:
     (tmp_path / "none.mp4").write_text("no video")
     for path, said in ((tmp_path / "none.mp4", "FFmpeg finds none in it"), (tmp_path / "gone.mp4", "must be readable")):
-        film = film_of(path, tmp_path, PageSettings(), MANY)
-        assert (film.kind, film.source) == ("none", "")
-        assert said in film.note
-    assert "1,000 pixels" in film_of(file, tmp_path, PageSettings(), 1000).note
+        played = played_of(path, tmp_path, PageSettings(), MANY)
+        assert (played.kind, played.source) == ("none", "")
+        assert said in played.note
+    assert "1,000 pixels" in played_of(file, tmp_path, PageSettings(), 1000).note
