@@ -1,7 +1,7 @@
 """python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on PLACE] [--dry-run]
 
 python -m launch                      # the stages
-python -m launch parse my.mp4 …       # the files that parse is about stand before its options
+python -m launch parse my.mp4 …       # the files that parse is about stand by themselves
 python -m launch graph --help         # every setting of one, with meaning, unit and default
 
 --on local (this machine), hostfile (the hosts of --job.hostfile), slurm or kubernetes; --dry-run only prints.
@@ -96,7 +96,6 @@ def _said(how: str, sentence: str, code: int) -> tuple[int, str]:
 
 def _run(words: Words) -> int:
     chosen = stage.find(words.stage)
-    words = words.about(chosen.subject)
     _, ranks, _ = take_place()
     if ranks > 1 and not chosen.distributed:
         raise Refusal(f"The stage '{words.stage}' must be one process, but {ranks} of it were started: start one.")
@@ -111,9 +110,10 @@ def _run(words: Words) -> int:
 
 def _run_stage(chosen: stage.Stage, words: Words) -> int:
     config_class, run = chosen.load()
+    words = words.about(chosen.subject, config_class)
     own = "job" in config_class.model_fields
     words, job = (words, Job()) if own or words.on == "local" else words.without_job()
-    config: Any = load(config_class, words.files, words.options, f"python -m launch {chosen.name}")
+    config: Any = load(config_class, words.files, words.options, f"python -m launch {chosen.name}", chosen.subject)
     job = config.job if own else job
     if not launched():  # ranks get the words of the command that started them
         start.check_read(job, words.on)

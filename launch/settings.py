@@ -9,12 +9,15 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from launch.refusal import Refusal
+
+YES_OR_NO = ("true", "false", "yes", "no", "on", "off", "1", "0")
+"""What follows a setting that is a yes or a no is meant as its value, right or wrong, if it is one of these."""
 
 
 class Settings(BaseModel):
@@ -33,11 +36,12 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: str) -> S:
+def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: str, subject: str = "") -> S:
     """The validated settings: defaults, then each TOML file in turn, then the `--dotted.key value` arguments.
 
     Raises Refusal for a file that is missing or not TOML, an unknown key (with the nearest right name), and a value
-    that breaks a rule. `--help` among the arguments prints every setting and exits.
+    that breaks a rule. `--help` among the arguments prints every setting and exits; `subject` is the one whose values
+    stand by themselves.
     """
     values: dict[str, Any] = {}
     for file in files:
@@ -49,7 +53,7 @@ def load(model: type[S], files: Sequence[Path], arguments: Sequence[str], prog: 
         default=_construct(model, values),
         config=(tyro.conf.FlagConversionOff,),
         use_underscores=True,
-        prog=f"{prog} [FILE.toml …]",
+        prog=" ".join([prog, "[FILE.toml …]", *([usage(model, subject)] if subject else [])]),
         description=f"{model.__doc__} Settings come from the TOML files, later ones win, then from these options.",
     )
 
@@ -61,6 +65,45 @@ def names(model: type[Settings], prefix: str = "") -> list[str]:
         inner = _nested(field.annotation)
         found += names(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
     return found
+
+
+def usage(model: type[Settings], subject: str) -> str:
+    """How values that stand by themselves are shown: `VIDEOS …`, `[OF]`."""
+    shown = f"{subject.upper()}{' …' if takes(model)[subject] > 1 else ''}"
+    return shown if model.model_fields[subject].is_required() else f"[{shown}]"
+
+
+def takes(model: type[Settings], prefix: str = "") -> dict[str, float]:
+    """How many values each dotted key takes on a command line: 0 (a yes or a no), 1, or any number."""
+    found = dict[str, float]()
+    for name, field in model.model_fields.items():
+        inner, kinds = _nested(field.annotation), (field.annotation, *get_args(field.annotation))
+        several = any(get_origin(kind) in (tuple, list) for kind in kinds)
+        own = {f"{prefix}{name}": 0.0 if field.annotation is bool else float("inf") if several else 1.0}
+        found |= takes(inner, f"{prefix}{name}.") if inner else own
+    return found
+
+
+def loose(model: type[Settings], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options with their values, and the words behind them that are the value of none.
+
+    What follows an option that does not exist is taken for its.
+    """
+    known, kept, found, room, switch = takes(model), list[str](), list[str](), float("inf"), False
+    for word in arguments:
+        name, given, _ = word.partition("=")
+        if word.startswith("--"):
+            room = known.get(_key(name), float("inf"))
+            switch = room == 0 and not given
+            room = 0 if given else room
+        elif not word.startswith("-") and room < 1 and not (switch and word.lower() in YES_OR_NO):
+            found.append(word)
+            switch = False
+            continue
+        else:
+            room, switch = room - 1, False
+        kept.append(word)
+    return kept, found
 
 
 def sentence(error: ValidationError, owner: str) -> str:
@@ -76,6 +119,11 @@ def sentence(error: ValidationError, owner: str) -> str:
 def _read_toml(file: Path, model: type[Settings]) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text())
+    except IsADirectoryError:
+        raise Refusal(
+            f"Words before all options must be settings files (.toml), but '{file}' is a folder: name the setting "
+            "it is for, --help lists them."
+        ) from None
     except OSError as error:
         raise Refusal(f"A settings file must be readable, but '{file}' is not: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -99,30 +147,24 @@ def _check_flags(model: type[Settings], arguments: Sequence[str]) -> None:
     known = names(model)
     for argument in arguments:
         if argument.startswith("--") and argument not in ("--help", "--"):
-            name = argument[2:].split("=")[0].replace("-", "_")
+            name = _key(argument.partition("=")[0])
             if name not in known:
                 raise Refusal(_unknown(name, known, "the command line"))
 
 
 def _with_values(model: type[Settings], arguments: Sequence[str]) -> list[str]:
     """The arguments with `True` after each yes-or-no setting that is named alone: `--replace` is `--replace True`."""
-    switches, complete = _switches(model), list[str]()
+    known, complete = takes(model), list[str]()
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         complete.append(argument)
-        if argument.removeprefix("--").replace("-", "_") in switches and following.startswith("--"):
+        if known.get(_key(argument)) == 0 and following.lower() not in YES_OR_NO:
             complete.append("True")
     return complete
 
 
-def _switches(model: type[Settings]) -> set[str]:
-    """Those of the dotted keys that are a yes or a no."""
-    found = set()
-    for name, field in model.model_fields.items():
-        inner = _nested(field.annotation)
-        found |= (
-            {f"{name}.{key}" for key in _switches(inner)} if inner else {name} if field.annotation is bool else set()
-        )
-    return found
+def _key(option: str) -> str:
+    """The dotted key of `--dotted.key`; "" for a word that is no option."""
+    return option[2:].replace("-", "_") if option.startswith("--") else ""
 
 
 def _unknown(name: str, known: Sequence[str], place: str) -> str:

@@ -23,7 +23,7 @@ class Stage:
     stops: bool = False
     """Whether it leaves at its next step when it is asked to, with what it did on the disk."""
     subject: str = ""
-    """The setting whose values may stand on the command line by themselves, before all options; "": none has that."""
+    """The setting whose values may stand on the command line by themselves; "": none has that."""
 
     def load(self) -> tuple[type[Settings], Callable[[Settings], None]]:
         """The stage's settings class and its main function; imports the module."""
@@ -63,7 +63,9 @@ _LIST = (
     Stage("register", "finetune.register", "parser → a model in MLflow's registry, to be served over HTTP"),
     Stage("reproduce", "finetune.reproduce", "shards, LLP tables → the paper's tables, every row and seed"),
     Stage("sync", "launch.tracking.sync", "runs that their MLflow store does not have yet → the store"),
-    Stage("lineage", "launch.tracking.trace", "a run, or a folder → all that it was made from, as a tree"),
+    Stage(
+        "lineage", "launch.tracking.trace", "a run, or a folder → all that it was made from, as a tree", subject="of"
+    ),
     Stage("demo", "launch.demo", "all of the above in turn on a planted corpus, ending with a table"),
     Stage("demo_video", "launch.demo_video", "films, extract, finetune, parse in turn, ending with pages to look at"),
 )

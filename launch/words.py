@@ -2,6 +2,7 @@
 
 python -m launch STAGE [FILE.toml …] [--dotted.key value …] [--on local|hostfile|slurm|kubernetes] [--dry-run]
 python -m launch parse my.mp4 other.mkv [FILE.toml …] …   # words that are no settings files: what the stage is about
+python -m launch parse --html my.mp4                      # … and those behind an option that takes no more values
 
 A name that begins with `-` is no option where it says so: `./-my.mp4`, or `--videos=-my.mp4`.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from launch.job import Job
 from launch.refusal import Refusal
-from launch.settings import Settings, load
+from launch.settings import Settings, load, loose, takes
 
 PLACES = ("local", "hostfile", "slurm", "kubernetes")
 """Where the processes of a stage can be started."""
@@ -55,23 +56,33 @@ class Words:
         count = next((i for i, word in enumerate(left) if word.startswith("-")), len(left))
         return cls(words[0], tuple(map(Path, left[:count])), tuple(left[count:]), on, dry_run)
 
-    def about(self, subject: str) -> "Words":
-        """These words where a stage has a subject: those that end in no `.toml` are values of that setting.
+    def about(self, subject: str, model: type[Settings]) -> "Words":
+        """These words where a stage has a subject: those that are no option's, and no `.toml`, are its values.
 
-        They are as they were for a stage without one. Raises Refusal when the setting is named besides.
+        They are as they were where there are none. Raises Refusal when the subject is named besides, and for words
+        behind the options that are nobody's.
         """
+        options, behind = loose(model, self.options)
+        lost = [word for word in behind if not subject or word.lower().endswith(".toml")]
+        if lost:
+            raise Refusal(
+                f"What stands behind an option must be its value, but '{lost[0]}' is none: settings files (.toml) "
+                "stand before all options, other words behind the setting they are for."
+            )
         named = [str(file) for file in self.files if file.suffix.lower() != ".toml"] if subject else []
-        if not named:
+        values = [*(f".{os.sep}{name}" if name.startswith("-") else name for name in named), *behind]
+        if not values:
             return self
         flag = f"--{subject}"
-        if any(word.partition("=")[0] == flag for word in self.options):
+        if any(word.partition("=")[0] == flag for word in options):
             raise Refusal(
-                f"What a stage is about must be said once, but '{named[0]}' stands by itself and {flag} names more: "
+                f"What a stage is about must be said once, but '{values[0]}' stands by itself and {flag} names more: "
                 f"let all stand by themselves, or all behind {flag}."
             )
+        if len(values) > takes(model)[subject]:
+            raise Refusal(f"This stage is about one thing at a time, but '{values[1]}' is another: give one.")
         files = tuple(file for file in self.files if file.suffix.lower() == ".toml")
-        values = [f".{os.sep}{name}" if name.startswith("-") else name for name in named]
-        return replace(self, files=files, options=(flag, *values, *self.options))
+        return replace(self, files=files, options=(flag, *values, *options))
 
     @property
     def arguments(self) -> list[str]:

@@ -1,5 +1,5 @@
 """python -m launch lineage --run RUN
-python -m launch lineage --of data/parsers/han
+python -m launch lineage data/parsers/han
 
 What a run, or what lies in a folder, was made from, as a tree: scores ← parser ← embeddings ← encoder ← components ←
 shards, each with its digest, the run that made it, and where it lay. What no run in the store has made is said so. A
@@ -135,7 +135,7 @@ def _client(tracking: Tracking) -> "MlflowClient":
 def _things_in(folder: Path, walk: Walk) -> list[Thing]:
     """The things in a folder, or in the folders below it, that some run has made."""
     if not folder.is_dir():
-        raise Refusal(f"A lineage is that of a folder, but '{folder}' is none: look for it.")
+        raise Refusal(f"A lineage is that of a folder, but '{folder}' is none: look for it, or give --run with an id.")
     found: dict[str, Thing] = {}
     for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         for digest in _digests(file) if file.is_file() and file.suffix != DATA else ():

@@ -16,8 +16,8 @@ def test_every_stage_accepts_what_the_demo_says_to_it(weights: Path | None) -> N
     assert [stage for stage, _ in steps] == ["film", "extract", "finetune", "parse"]
     for name, arguments in steps:
         stage = STAGES[name]
-        words = Words.of([name, *arguments]).about(stage.subject)
         settings, _ = stage.load()
+        words = Words.of([name, *arguments]).about(stage.subject, settings)
         assert load(settings, words.files, words.options, name)
 
 

@@ -53,6 +53,18 @@ def test_switches_take_a_value_like_every_setting() -> None:
     assert not read(arguments=("--training.nesterov", "False", "--shards", "s")).training.nesterov
 
 
+def test_help_shows_what_stands_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for subject, shown in (("shards", "SHARDS"), ("visual", "[VISUAL …]"), ("seed", "[SEED]")):
+        with pytest.raises(SystemExit):
+            load(Config, (), ["--training.nesterov", "-h"], "go", subject)
+        assert f"go [FILE.toml …] {shown} [-h]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_folder_in_place_of_a_settings_file_is_told_where_it_belongs(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"must be settings files \(\.toml\), but '.*' is a folder: name the setting"):
+        read(tmp_path)
+
+
 def test_a_switch_named_alone_is_switched_on() -> None:
     for arguments in (("--training.nesterov", "--shards", "s"), ("--shards", "s", "--training.nesterov")):
         assert read(arguments=arguments).training.nesterov

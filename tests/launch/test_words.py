@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.refusal import Refusal
+from launch.settings import Settings
 from launch.words import Words
 
 
@@ -46,9 +47,25 @@ def test_a_stage_that_knows_no_job_gets_one_from_the_options_that_are_a_job_s() 
         Words.of(["export", "--job.host", "2", "--on", "slurm"]).without_job()
 
 
+class Parse(Settings):
+    """A stage that is about videos."""
+
+    videos: tuple[Path, ...]
+    parser: Path = Path("runs/han")
+    html: bool = False
+    seed: int | None = None
+
+
+class Lineage(Settings):
+    """A stage that is about one thing."""
+
+    of: Path | None = None
+    run: str = ""
+
+
 def test_what_a_stage_is_about_stands_by_itself_before_the_options() -> None:
     given = ["parse", "my clip.mp4", "base.toml", "./-x.mp4", "größe\n.mkv", "--parser", "runs/han", "--html"]
-    words = Words.of(given).about("videos")
+    words = Words.of(given).about("videos", Parse)
     assert words.files == (Path("base.toml"),)
     assert words.options == (
         "--videos", "my clip.mp4", "./-x.mp4", "größe\n.mkv", "--parser", "runs/han", "--html",
@@ -56,19 +73,48 @@ def test_what_a_stage_is_about_stands_by_itself_before_the_options() -> None:
     assert words.arguments == ["base.toml", *words.options]
 
 
-@pytest.mark.parametrize("given", [["a.toml", "--videos=-x.mp4"], ["--videos", "a.mp4", "b.mp4"], []])
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (["--html", "a.mp4"], ["--html"]),
+        (["--html", "True", "a.mp4", "--seed", "-1"], ["--html", "True", "--seed", "-1"]),
+        (["--parser", "runs/han", "a.mp4"], ["--parser", "runs/han"]),
+        (["--parser=runs/han", "a.mp4", "--html"], ["--parser=runs/han", "--html"]),
+    ],
+)
+def test_what_stands_behind_an_option_that_takes_no_more_is_what_the_stage_is_about(
+    given: list[str], options: list[str]
+) -> None:
+    words = Words.of(["parse", "first.mp4", *given]).about("videos", Parse)
+    assert words.options == ("--videos", "first.mp4", "a.mp4", *options)
+    assert Words.of(["parse", *given]).about("videos", Parse).options == ("--videos", "a.mp4", *options)
+
+
+@pytest.mark.parametrize("given", [["a.toml", "--videos=-x.mp4"], ["--videos", "a.mp4", "b.mp4"], [], ["--htm", "x"]])
 def test_a_subject_that_is_named_as_a_setting_stays_as_it_is(given: list[str]) -> None:
     words = Words.of(["parse", *given])
-    assert words.about("videos") == words
+    assert words.about("videos", Parse) == words
 
 
 def test_a_subject_that_is_named_both_ways_is_refused() -> None:
-    for option in (["--videos", "b.mp4"], ["--videos=b.mp4"]):
+    for given in (["a.mp4", "--videos", "b.mp4"], ["a.mp4", "--videos=b.mp4"], ["--videos=b.mp4", "--html", "a.mp4"]):
         with pytest.raises(Refusal, match=r"said once, but 'a\.mp4' stands by itself and --videos names more"):
-            Words.of(["parse", "a.mp4", *option]).about("videos")
+            Words.of(["parse", *given]).about("videos", Parse)
+
+
+def test_a_stage_that_is_about_one_thing_takes_one() -> None:
+    assert Words.of(["lineage", "--run", "", "x"]).about("of", Lineage).options == ("--of", "x", "--run", "")
+    with pytest.raises(Refusal, match="about one thing at a time, but 'y' is another"):
+        Words.of(["lineage", "x", "y"]).about("of", Lineage)
 
 
 def test_a_stage_without_a_subject_takes_settings_files_alone() -> None:
     words = Words.of(["pack", "my.mp4", "--out", "x"])
-    assert words.about("") == words
+    assert words.about("", Parse) == words
     assert words.files == (Path("my.mp4"),)
+
+
+@pytest.mark.parametrize(("subject", "word"), [("", "x"), ("", "a.toml"), ("videos", "a.toml")])
+def test_a_word_behind_the_options_that_is_nobody_s_is_refused(subject: str, word: str) -> None:
+    with pytest.raises(Refusal, match=rf"'{word}' is none: settings files \(\.toml\) stand before all options"):
+        Words.of(["finetune", "--html", word]).about(subject, Parse)
