@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.parses.events import true_events
 from finetune.parses.folder import INDEX
-from finetune.parses.whole import Clip, Whole
+from finetune.parses.whole import ParsedClip, Whole
 from launch.refusal import Refusal
 from shards.labels import Tables
 
@@ -43,10 +43,10 @@ class ParsedFiles:
             seconds = max([*lengths, *(clip.end for clip in clips)])
             yield Whole(Path(file).stem, file, round(seconds, 3), tuple(clips))
 
-    def _clip(self, key: str) -> Clip:
+    def _clip(self, key: str) -> ParsedClip:
         told, parse = self._clips[key], _read(self._parses / self._index[key])
         truth = true_events(self._tables, key) if self._tables else None
-        return Clip(key, told["start"], told["end"], parse, truth, tuple(told.get("notes", ())))
+        return ParsedClip(key, told["start"], told["end"], parse, truth, tuple(told.get("notes", ())))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from shards.schema import MODALITIES
 
 NEAR = 2e-3
 """Seconds by which two clips may miss each other and still touch: their times are rounded to milliseconds."""
-SHORTEST = 1.0
+LEAST_GAP = 1.0
 """Seconds of a gap that is told; shorter is a tail that makes no clip."""
 Span = tuple[float, float]
 """[start, end) in seconds of a file."""
 
 
 @dataclass(frozen=True)
-class Clip:
+class ParsedClip:
     """One clip of a file, and its parse."""
 
     key: str
@@ -42,7 +42,7 @@ class Whole:
     file: str
     """Where it is."""
     seconds: float
-    clips: tuple[Clip, ...]
+    clips: tuple[ParsedClip, ...]
     """In order of time."""
 
     @property
@@ -77,7 +77,7 @@ class Whole:
         parsed = _joined([sorted((clip.start, clip.end) for clip in self.clips)])
         edges = [0.0, *(edge for span in parsed for edge in span), self.seconds]
         spans = zip(edges[::2], edges[1::2], strict=True)
-        return tuple((round(start, 3), round(end, 3)) for start, end in spans if end - start >= SHORTEST)
+        return tuple((round(start, 3), round(end, 3)) for start, end in spans if end - start >= LEAST_GAP)
 
     @property
     def blank(self) -> dict[str, tuple[Span, ...]]:
@@ -141,7 +141,7 @@ def _read(events: Iterable[Mapping[str, Any]]) -> list[Event]:
     return [Event(**event) for event in events]
 
 
-def _of_file(clip: Clip, events: Iterable[Event]) -> list[Event]:
+def _of_file(clip: ParsedClip, events: Iterable[Event]) -> list[Event]:
     """A clip's events at their times in the file; its last second may be shorter than a second."""
     return [
         Event(
@@ -156,7 +156,7 @@ def _of_file(clip: Clip, events: Iterable[Event]) -> list[Event]:
     ]
 
 
-def _absent(clip: Clip, modality: str) -> list[Span]:
+def _absent(clip: ParsedClip, modality: str) -> list[Span]:
     seconds = clip.parse.get("absent", {}).get(modality, ())
     return [(clip.start + second, min(clip.start + second + 1, clip.end)) for second in seconds]
 

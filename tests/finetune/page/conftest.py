@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetune.parses.events import Event, events_of
-from finetune.parses.whole import Clip, Whole
+from finetune.parses.whole import ParsedClip, Whole
 from shards.labels import CATEGORIES
 from shards.schema import MODALITIES
 from tests.finetune.page.browser import Browser, opened
@@ -22,7 +22,7 @@ def clip(
     happens: Sequence[tuple[int, int, int, int]],
     absent: dict[str, list[int]] | None = None,
     **more: Any,
-) -> Clip:
+) -> ParsedClip:
     """A clip in which (modality, category, onset, offset) have the probability 0.9, and all else 0.1."""
     sure, lacking = np.full((2, len(CATEGORIES), int(np.ceil(end - start))), 0.1, np.float32), absent or {}
     for modality, category, onset, offset in happens:
@@ -36,7 +36,7 @@ def clip(
     }
     events = [asdict(event) for event in events_of(sure > 0.5, sure)]
     parse = {"seconds": sure.shape[2], "events": events, "probabilities": {}, "absent": lacking, "curves": curves}
-    return Clip(f"x_{start:g}_{end:g}", start, end, parse, **more)
+    return ParsedClip(f"x_{start:g}_{end:g}", start, end, parse, **more)
 
 
 @pytest.fixture(scope="session")

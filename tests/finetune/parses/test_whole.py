@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.parses.events import LANES, Event
-from finetune.parses.whole import Clip, Whole, stitched
+from finetune.parses.whole import ParsedClip, Whole, stitched
 
 
-def clip(start: float, end: float, events: list[tuple[str, str, int, int, float]], **more: Any) -> Clip:
+def clip(start: float, end: float, events: list[tuple[str, str, int, int, float]], **more: Any) -> ParsedClip:
     names = ("category", "modality", "onset", "offset", "confidence")
     parse = {"seconds": round(end - start + 0.49), "events": [dict(zip(names, each, strict=True)) for each in events]}
-    return Clip(f"x_{start:g}_{end:g}", start, end, parse | {"probabilities": {}} | more)
+    return ParsedClip(f"x_{start:g}_{end:g}", start, end, parse | {"probabilities": {}} | more)
 
 
-def whole(*clips: Clip) -> Whole:
+def whole(*clips: ParsedClip) -> Whole:
     return Whole("x", "x.mp4", clips[-1].end, clips)
 
 
@@ -75,7 +75,7 @@ def test_a_lane_is_blank_where_nothing_of_it_can_be_known() -> None:
 def test_truth_is_that_of_the_clips_of_which_it_is_known() -> None:
     first, second = clip(0, 10, []), clip(10, 20, [])
     assert whole(first, second).truth is None
-    known = Clip(second.key, 10, 20, second.parse, (Event("Dog", "audio", 2, 5, 1.0),))
+    known = ParsedClip(second.key, 10, 20, second.parse, (Event("Dog", "audio", 2, 5, 1.0),))
     assert whole(first, known).truth == (Event("Dog", "audio", 12, 15, 1.0),)
     assert "truth" not in whole(first, second).content()
     assert len(whole(first, known).content()["truth"]) == 1
