@@ -1,9 +1,11 @@
 """Decoding of pictures by TorchCodec, over the FFmpeg libraries of the machine.
 
 Sound is decoded by PyAV here too: TorchCodec decodes a track of sound from the file's beginning for every clip, and
-says nothing of gaps in it. Files are examined by PyAV, so what it refuses is refused.
+says nothing of gaps in it. Files are examined by PyAV, so what it refuses is refused. TorchCodec has no limit for the
+size of a picture, so what it shall decode is decoded by PyAV first, which has: that takes a third of TorchCodec's time.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -34,6 +36,9 @@ from shards.extract.decoding.pyav import end_of, listen
 from shards.extract.decoding.tracks import pieces
 from shards.extract.media import Media, examine
 
+_SOURCE = re.compile(r"\.\w+:\d+, ")
+"""The line of TorchCodec's own code, before what it says."""
+
 
 @dataclass(frozen=True)
 class TorchCodec:
@@ -57,6 +62,8 @@ class TorchCodec:
 
     def _clip(self, media: Media, decoder: Any, clip: Clip, wanted: Wanted) -> Decoded:
         check_begins(media, clip)
+        if decoder:
+            _check_limit(media, clip, self.max_pixels)
         seen, heard = _look(media, decoder, clip, wanted), listen(media, clip, wanted, self.max_pixels)
         if breaks_off(media, clip, seen[1], heard[1]):
             raise broken_off(media, end_of(media, self.max_pixels))
@@ -66,6 +73,8 @@ class TorchCodec:
 def _opened(media: Media, max_pixels: int) -> Any:
     assert media.visual
     first = next(pieces(media, media.visual, 0.0, max_pixels), None)
+    if first and not first.given:
+        raise _beyond(media, first.time)
     if first and first.frame and mirrored(first.frame):
         raise BadClip(
             f"TorchCodec takes no mirrored pictures, but those of '{media.path}' are: take --decoder pyav for it."
@@ -81,6 +90,16 @@ def _opened(media: Media, max_pixels: int) -> Any:
 def _scanned(path: str, index: int, *_: int) -> Any:
     """The open file, kept for its next clip as long as its size and time stay: TorchCodec first reads it through."""
     return VideoDecoder(path, stream_index=index, dimension_order="NHWC")
+
+
+def _check_limit(media: Media, clip: Clip, max_pixels: int) -> None:
+    """Raises BadClip where a picture that is decoded for the clip cannot be, or is larger than the limit."""
+    assert media.visual
+    for piece in pieces(media, media.visual, clip.start, max_pixels):
+        if not piece.given:
+            raise _beyond(media, piece.time)
+        if piece.time >= clip.end:
+            return
 
 
 def _look(media: Media, decoder: Any, clip: Clip, wanted: Wanted) -> tuple[Mapping[Picture, Frames], Found]:
@@ -122,9 +141,17 @@ def _nothing() -> Image.Image:
 
 
 def _refused(media: Media, error: Exception, second: float | None) -> BadClip:
-    told = str(error).strip().split("\n")[0].split(", ")[-1]
+    told = _SOURCE.split(str(error).strip().split("\n")[0])[-1]
     return BadClip(
         f"TorchCodec cannot decode '{media.path}'{'' if second is None else f' at second {second:.1f}'} ({told}): take "
         "--decoder pyav for this file.",
+        second,
+    )
+
+
+def _beyond(media: Media, second: float) -> BadClip:
+    return BadClip(
+        f"Pictures for TorchCodec must be whole and within --max_pixels, but that of '{media.path}' at second "
+        f"{second:.1f} is not: take --decoder pyav for this file.",
         second,
     )

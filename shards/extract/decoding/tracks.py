@@ -28,6 +28,8 @@ class Piece:
     """Seconds that it lasts."""
     frame: Any
     """FFmpeg's frame; None where it is damaged."""
+    given: bool = True
+    """Whether FFmpeg gave any frame; it gives none of a picture that is larger than the limit."""
 
 
 def pieces(media: Media, track: AudioTrack | VisualTrack, second: float, max_pixels: int) -> Iterator[Piece]:
@@ -102,4 +104,4 @@ def _piece(frame: Any, stream: Any, origin: float, clock: float | None) -> Piece
 def _lost(packet: Any, origin: float, clock: float | None) -> Piece | None:
     stamp = packet.dts if packet.pts is None else packet.pts
     time = clock if stamp is None or not packet.time_base else float(stamp * packet.time_base) - origin
-    return None if time is None else Piece(time, float((packet.duration or 0) * packet.time_base), None)
+    return None if time is None else Piece(time, float((packet.duration or 0) * packet.time_base), None, given=False)

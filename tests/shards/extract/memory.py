@@ -1,9 +1,15 @@
-"""How much memory a piece of work takes, and a picture that would take much."""
+"""How much memory a piece of work takes, and a file that would take much."""
 
 import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from tests.shards.extract.material import HEIGHT, WIDTH, counting
 
 _MEASURED = """
 import re, sys
@@ -27,8 +33,24 @@ def taken(before: str, work: str, *words: object) -> float:
     return float(done.stdout)
 
 
-def bomb(side: int) -> bytes:
-    """A PNG of a few kilobytes, and of three bytes a pixel once it is decoded."""
+def write_bomb(path: Path, side: int) -> Path:
+    """Two seconds, an AVI of twenty PNGs, of which the last four are larger than its header says."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=10)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "rgb24"
+        for number, array in enumerate(counting(20)):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            for encoded in stream.encode(frame):
+                packet = av.Packet(bytes(encoded) if number < 16 else _large(side))
+                packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 10), True
+                packet.pts = packet.dts = number
+                container.mux(packet)
+    return path
+
+
+def _large(side: int) -> bytes:
+    """A PNG of few kilobytes, and of three bytes a pixel once it is decoded."""
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     parts = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(side * (1 + 3 * side)), 1)), (b"IEND", b"")]
     packed = (

@@ -1,7 +1,6 @@
 """Of a file that is cut off, damaged, or claims what cannot be, a sentence comes, and its good clips."""
 
 import struct
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,13 @@ from shards.extract.decoding.pyav import PyAV
 from shards.extract.filming.encode import Codecs, write_video
 from tests.shards.extract.decoding.results import SMALL, WANTED, decoded, levels, one, refusal
 from tests.shards.extract.material import (
-    HEIGHT,
-    WIDTH,
     busy,
     changed,
     copy,
-    counting,
     damaged,
     tone,
-    write_frames,
 )
+from tests.shards.extract.memory import taken, write_bomb
 from tests.shards.extract.test_media import CONTAINERS
 
 
@@ -112,19 +108,21 @@ def test_a_file_that_is_no_video_gives_its_sentence_for_each_clip(tmp_path: Path
     assert all(isinstance(each, BadClip) and "must be a video" in str(each) for each in got)
 
 
-def test_pictures_that_become_too_large_in_the_middle_are_not_decoded(tmp_path: Path) -> None:
-    """A bomb: the header says 64 × 48, the frames themselves 64,000 × 48,000."""
-
-    def blown_up(content: bytes) -> bytes:
-        head, size = b"\xff\xc0\x00\x11\x08", HEIGHT.to_bytes(2, "big") + WIDTH.to_bytes(2, "big")
-        assert content.count(head + size) == 50
-        return content.replace(head + size, head + (48_000).to_bytes(2, "big") + (64_000).to_bytes(2, "big"))
-
-    frames = ((frame, number) for number, frame in enumerate(counting(50)))
-    write_frames(tmp_path / "x.avi", frames, Fraction(1, 25), "mjpeg", pixels="yuvj420p")
-    bomb = changed(tmp_path / "x.avi", tmp_path / "bomb.avi", blown_up)
-    sentence = str(refusal(bomb, Clip("x_0_2", 0, 2)))
-    assert "whole picture" in sentence
+def test_pictures_that_become_too_large_in_the_middle_are_left_out_in_little_memory(tmp_path: Path) -> None:
+    path = write_bomb(tmp_path / "x.avi", 4000)  # 46 MiB each
+    (got,) = PyAV(1_000_000).decode(path, [Clip("x_0_2", 0, 2)], WANTED)
+    assert isinstance(got, Decoded)
+    assert got.notes[1:] == ("4 damaged frames from second 1.6 on are left out.",)
+    before = """
+from pathlib import Path
+from shards.extract.clips import Clip
+from shards.extract.decoding import Picture, Wanted
+from shards.extract.decoding.pyav import PyAV
+def decode(pixels):
+    return list(PyAV(pixels).decode(Path(sys.argv[1]), [Clip("x_0_2", 0, 2)], Wanted((Picture(16),), ())))
+"""
+    assert taken(before, "decode(1_000_000)", path) < 25
+    assert taken(before, "decode(25_000_000)", path) > 45  # so it can be measured
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(2_000_000_000, 1), (1, 1), (16000, 60_000), (7, 9), (192_000, 2)])

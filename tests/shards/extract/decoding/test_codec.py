@@ -1,6 +1,8 @@
 """TorchCodec sees what PyAV sees, or says that it cannot."""
 
 import ctypes.util
+import struct
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from tests.shards.extract.material import (
     write_frames,
     write_tracks,
 )
+from tests.shards.extract.memory import write_bomb
 from tests.shards.extract.test_media import CONTAINERS
 
 pytest.importorskip("torchcodec")
@@ -138,3 +141,29 @@ def test_what_is_refused_by_its_header_is_refused_here_too(tmp_path: Path) -> No
     got = list(TorchCodec().decode(tmp_path / "x.m3u8", cut("x", 20.0).clips, WANTED))
     assert len(got) == 2
     assert all("list of other files" in str(each) for each in got)
+
+
+def test_pictures_that_become_too_large_in_the_middle_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    path = write_bomb(tmp_path / "x.avi", 2000)
+    clips = [Clip("x_0_1", 0, 1), Clip("x_1_2", 1, 2)]
+    good, bad = TorchCodec(1_000_000).decode(path, clips, WANTED)
+    assert isinstance(good, Decoded)
+    assert isinstance(bad, BadClip)
+    assert "must be whole and within --max_pixels" in str(bad)
+    assert bad.second == pytest.approx(1.6, abs=0.01)
+    (garbled,) = TorchCodec().decode(path, clips[1:], WANTED)  # within the limit, but of two sizes
+    assert isinstance(garbled, BadClip)
+    assert "--decoder pyav" in str(garbled)
+    assert ".cpp" not in str(garbled)
+    assert "(3])" not in str(garbled)
+
+
+def test_a_file_whose_first_picture_is_too_large_is_refused(tmp_path: Path) -> None:
+    frames = [(flat(5 * number), number) for number in range(50)]
+    write_frames(tmp_path / "x.avi", frames, Fraction(1, 25), codec="png", pixels="rgb24")
+    content = (tmp_path / "x.avi").read_bytes()
+    place = content.index(b"IHDR") + 4
+    (tmp_path / "x.avi").write_bytes(content[:place] + struct.pack(">II", 9000, 9000) + content[place + 8 :])
+    (bad,) = TorchCodec().decode(tmp_path / "x.avi", [Clip("x_1_2", 1, 2)], WANTED)
+    assert isinstance(bad, BadClip)
+    assert "at second 0.0" in str(bad)
