@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from finetune.figures.letters import write
 from finetune.parses.events import LANES, Event, VideoParse, in_lane
 from shards.labels import CATEGORIES
 
@@ -30,17 +31,18 @@ def timeline_figure(
     """Three lanes of bars over seconds, a row a category that is predicted (or true) in the lane.
 
     A predicted bar is full and carries its confidence, unless it is too narrow in a long video; the true one, where
-    truth is known, is pale and hatched below it. A lane in which nothing happens says so. `blank` names, by
-    lane, the times at which nothing can be known, which are grey; a `warning` stands below the title.
+    truth is known, is pale and hatched below it. A lane in which nothing happens says so, or why nothing can. `blank`
+    names, by lane, the times at which nothing can be known, which are grey; a `warning` stands below the title.
     """
     rows = [_rows(in_lane((*parse.events, *(truth or ())), lane)) for lane in LANES]
     heights = [max(1, len(each)) for each in rows]
+    silence = _silence(blank or {}, parse.seconds)
     figure = Figure(figsize=(9 if parse.seconds <= SHORT else 14, 1.9 + 0.42 * sum(heights)), layout="constrained")
     title = f"{parse.key}\n{warning}" if warning else parse.key
-    figure.suptitle(title, fontsize=11).set_parse_math(False)  # a key may hold dollar signs
+    write(figure.suptitle("", fontsize=11), title)
     panels = figure.subplots(len(LANES), 1, sharex=True, height_ratios=heights)
     for panel, lane, names in zip(panels, LANES, rows, strict=True):
-        _lane(panel, lane.replace("_", "-"), names)
+        _lane(panel, lane.replace("_", "-"), names, silence.get(lane, "no event"))
         for event in in_lane(parse.events, lane):
             narrow = event.offset - event.onset < parse.seconds / SHORT
             _predicted(panel, event, names, 0.0 if truth is None else -HEIGHT / 2, narrow)
@@ -65,7 +67,16 @@ def _rows(events: Sequence[Event]) -> list[str]:
     return sorted(onsets, key=lambda name: (onsets[name], name))
 
 
-def _lane(panel: Axes, title: str, names: Sequence[str]) -> None:
+def _silence(blank: Mapping[str, Sequence[tuple[float, float]]], seconds: int) -> dict[str, str]:
+    """What the lanes lack that are grey from beginning to end; the last second may be shorter than a second."""
+    audio, visual, _ = LANES
+    grey = {lane for lane, spans in blank.items() if sum(end - start for start, end in spans) > seconds - 1}
+    said = {audio: "no sound", visual: "no picture"}
+    lacking = [words for lane, words in said.items() if lane in grey] or ["nothing known"]
+    return {lane: said.get(lane, " and ".join(lacking)) for lane in grey}
+
+
+def _lane(panel: Axes, title: str, names: Sequence[str], empty: str) -> None:
     panel.set_title(title, loc="left", fontsize=9, fontweight="bold")
     panel.set_ylim(max(1, len(names)) - 0.5, -0.5)
     panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
@@ -73,7 +84,7 @@ def _lane(panel: Axes, title: str, names: Sequence[str]) -> None:
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
     if not names:
-        panel.text(0.5, 0.5, "no event", transform=panel.transAxes, ha="center", va="center", color="gray", fontsize=8)
+        panel.text(0.5, 0.5, empty, transform=panel.transAxes, ha="center", va="center", color="gray", fontsize=8)
 
 
 def _predicted(panel: Axes, event: Event, names: Sequence[str], shift: float, narrow: bool) -> None:

@@ -1,5 +1,7 @@
 """The timeline of one video."""
 
+import re
+import warnings
 from io import BytesIO
 
 from matplotlib.figure import Figure
@@ -70,6 +72,26 @@ def test_a_short_video_has_an_axis_of_its_own_length() -> None:
 
 def test_a_key_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
     timeline_figure(parse(key="$x_{2}^$_0_10")).savefig(BytesIO())
+
+
+def test_what_no_font_can_write_is_a_box_and_no_noise() -> None:
+    figure = timeline_figure(parse(key="été 日\U0010ffff\ud800"))
+    with warnings.catch_warnings(action="error"):
+        figure.savefig(BytesIO())
+    assert figure._suptitle is not None
+    assert re.fullmatch("été [日□]□□", figure._suptitle.get_text())
+
+
+def test_a_lane_without_sound_or_picture_says_so() -> None:
+    for blank, said in (
+        ({"audio": [(0, 9.4)], "audio_visual": [(0, 9.4)]}, ["no sound", "no event", "no sound"]),
+        ({"visual": [(0, 10)], "audio_visual": [(0, 10)]}, ["no event", "no picture", "no picture"]),
+        ({"audio": [(0, 4)], "visual": [(4, 10)], "audio_visual": [(0, 10)]}, ["no event"] * 2 + ["nothing known"]),
+    ):
+        figure = timeline_figure(parse(events=()), blank=blank)
+        assert [panel.texts[0].get_text() for panel in figure.axes] == said
+    silent = {lane: [(0, 10)] for lane in ("audio", "visual", "audio_visual")}
+    assert timeline_figure(parse(events=()), blank=silent).axes[2].texts[0].get_text() == "no sound and no picture"
 
 
 def test_a_warning_stands_below_the_title() -> None:
