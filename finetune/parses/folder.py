@@ -1,6 +1,7 @@
 """The folder that `predict` writes: a parse and label files a video, timelines of the first, and an index of all."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -61,7 +62,23 @@ def file_name(key: str) -> str:
     >>> file_name("AP0061o0Nvk_101.8_111.8")
     'AP0061o0Nvk_101%2E8_111%2E8'
     """
-    stem = stem_of(key)
+    return _short(stem_of(key), key)
+
+
+def folder_name(name: str) -> str:
+    """The name of a file's folder: its own, where that hides nothing and every system takes it; all have their own.
+
+    >>> folder_name("my.holiday.v2"), folder_name(".hidden. ")
+    ('my.holiday.v2', '%2Ehidden%2E%20')
+    """
+    return _short(_UNFIT.sub(lambda found: f"%{ord(found[0]):02X}", name), name)
+
+
+_UNFIT = re.compile(r"%(?=2[05E])|^\.|[. ](?=[. ]*\Z)")
+"""A dot that hides, dots and spaces at the end, which Windows drops, and what would look like these once escaped."""
+
+
+def _short(stem: str, key: str) -> str:
     if len(stem.encode()) <= LONGEST:
         return stem
     return stem.encode()[: LONGEST - 17].decode(errors="ignore") + "~" + sha256(key.encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from finetune.parses.audacity import audacity_text
 from finetune.parses.elan import SUFFIX as DOCUMENT
 from finetune.parses.elan import elan_xml
 from finetune.parses.events import LANES, VideoParse, in_lane
-from finetune.parses.folder import file_name
+from finetune.parses.folder import folder_name
 from finetune.parses.whole import Whole
 
 INDEX, PARSE, PAGE, TIMELINE = "videos.json", "parse.json", "page.html", "timeline.png"
@@ -48,7 +48,7 @@ class Report:
 
     def add(self, whole: Whole) -> None:
         """Writes all of one file."""
-        name = file_name(whole.name)
+        name = folder_name(whole.name)
         home = self.folder / name
         home.mkdir()
         content = {**whole.content(), "made": dict(self.made.facts), "warnings": list(self.made.warnings)}
