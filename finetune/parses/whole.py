@@ -157,8 +157,8 @@ def _of_file(clip: ParsedClip, events: Iterable[Event]) -> list[Event]:
 
 
 def _absent(clip: ParsedClip, modality: str) -> list[Span]:
-    seconds = clip.parse.get("absent", {}).get(modality, ())
-    return [(clip.start + second, min(clip.start + second + 1, clip.end)) for second in seconds]
+    begun = (clip.start + second for second in clip.parse.get("absent", {}).get(modality, ()))
+    return [(start, min(start + 1, clip.end)) for start in begun if start < clip.end]
 
 
 def _joined(spans: Iterable[Iterable[Span]]) -> tuple[Span, ...]:

@@ -53,6 +53,13 @@ def test_what_is_absent_is_told_in_seconds_of_the_file_and_joined() -> None:
     assert found.absent == {"audio": ((0, 12.4),), "visual": ((2, 4), (7, 8))}
     assert found.silent == ("audio",)
     assert whole(clip(0, 10, [])).absent == {}
+
+
+def test_what_is_absent_ends_with_the_file_also_where_a_part_of_a_list_goes_on_beyond_it() -> None:
+    part = clip(20, 25, [], absent={"audio": [4, 5, 6, 7, 8, 9], "visual": [5, 6, 7, 8, 9]}, seconds=10)
+    found = Whole("x", "x", 25, (clip(0, 20, []), part))
+    assert found.absent == {"audio": ((24, 25),)}
+    assert found.silent == ()
     assert whole(clip(0, 10, [])).silent == ()
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -138,16 +137,14 @@ def test_a_picture_larger_than_the_limit_is_named(film: Path, tmp_path: Path) ->
     assert "256" in failures(tmp_path / "out")["big.mp4"][1]
 
 
-def test_the_stage_makes_the_features_of_llp_end_to_end(tmp_path: Path) -> None:
+def test_the_stage_makes_the_features_of_llp_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos" / "-one.mp4", (flat(9 * number) for number in range(8)), 8, tone(1))
     (tmp_path / "weights").mkdir()
     words = ["--out", tmp_path / "out", "--weights.missing", "random", "--weights.folder", tmp_path / "weights"]
     words += ["--tracking.root", tmp_path / "runs", "--device", "cpu", "--images_per_second", 1]
-    command = [sys.executable, "-m", "launch", "extract", tmp_path / "videos", *words]
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("RANDOM WEIGHTS: vggish, resnet152, r2plus1d_18") == 2
+    assert main(["extract", str(tmp_path / "videos"), *map(str, words)]) == 0
+    assert capsys.readouterr().out.count("RANDOM WEIGHTS: vggish, resnet152, r2plus1d_18") == 2
     shards = Shards.open(tmp_path / "out")
     assert shards.keys == ("-one_0_1",)
     features = shards.manifest.features
