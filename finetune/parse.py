@@ -127,7 +127,7 @@ def _tell(config: Config, result: Report, made: Made) -> None:
 
 
 def _check_places(config: Config) -> None:
-    """Raises Refusal before anything is made where the videos are not there, or the results could not be."""
+    """Raises Refusal before anything is made where videos or tables are not there, or the results could not be."""
     for path in config.videos:
         check_place(path)
         if not path.exists():
@@ -148,6 +148,8 @@ def _check_places(config: Config) -> None:
     if config.out.exists() and not config.out.is_dir():
         raise Refusal(f"An output folder must not be a file, but '{config.out}' is one: give another --out.")
     check_target(config.out / VIDEOS, config.replace)
+    if config.tables:
+        Tables.load(config.tables)
 
 
 def _check_parser(config: Config) -> str:

@@ -139,7 +139,7 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             answer = work(task), ""
@@ -147,7 +147,10 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
             answer = refusal, ""
         except Exception:
             answer = None, traceback.format_exc()
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except OSError:  # nobody waits for it any more
+            return
 
 
 def _die_with_parent() -> None:

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
 import pytest
 
-from launch.crew import Died, share_out
+from launch.crew import Died, _serve, share_out
 from launch.refusal import Refusal
 
 
@@ -98,6 +99,25 @@ def test_leaving_the_block_ends_every_process_at_once() -> None:
         started = set(psutil.Process().children()) - before
     assert not psutil.wait_procs(list(started), timeout=1)[1]
     assert time.monotonic() - start < 10
+
+
+def when_there(path: Path) -> Path:
+    while not path.exists():
+        time.sleep(0.01)
+    return path
+
+
+def test_a_process_whose_result_nobody_waits_for_ends_in_silence(tmp_path: Path) -> None:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, when_there), daemon=True)
+    process.start()
+    theirs.close()
+    ours.send(tmp_path / "there")
+    ours.close()
+    (tmp_path / "there").touch()
+    process.join(60)
+    assert process.exitcode == 0  # and no traceback of a broken pipe
 
 
 def test_tasks_are_taken_only_as_they_are_needed() -> None:

@@ -19,6 +19,7 @@ from tests.shards.extract.fakes import HEARD, SEEN
     [
         ({"videos": (Path("nowhere.mp4"),)}, r"must be there, but 'nowhere\.mp4' is not"),
         ({"parser": Path(__file__).parent}, "A parser is a folder with"),
+        ({"tables": Path("nowhere")}, "nowhere"),
         ({"encoder": Path(__file__).parent}, "An encoder's folder must hold"),
     ],
 )
