@@ -25,12 +25,14 @@ from launch.ranks.roster import Roster
 from launch.refusal import Refusal
 from launch.settings import load
 from launch.tracking.redact import redacted
+from launch.unread import UNREAD, is_unread, unread_in_silence
 from launch.words import Words
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of one stage: 0 at its end, 2 when an input or a setting was refused, 1 when a process it shared
-    its work with died, 75 when it stopped as it was asked to and goes on when started again, 130 when interrupted."""
+    its work with died, 75 when it stopped as it was asked to and goes on when started again, 130 when interrupted,
+    141 when nobody reads what it says any more."""
     speak_any_encoding()
     arguments = [word for word in arguments if not word.startswith("--local_rank")]  # deepspeed's, if it stands by hand
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -68,6 +70,9 @@ def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
     except (Refusal, ChildProcessError, KeyboardInterrupt) as end:
         return _given_up(end)
     except Exception as error:
+        if is_unread(error):
+            watch.tell(UNREAD, "Nobody reads any more what is said.")
+            return UNREAD, ""
         others = watch.blame(error)
         if others:
             return _said("Failed", others[1], others[0])
@@ -139,4 +144,5 @@ def _overview() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with unread_in_silence():
+        sys.exit(main(sys.argv[1:]))

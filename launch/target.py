@@ -22,6 +22,9 @@ FILMS = "films.json"
 
 def check_target(path: Path, replace: bool) -> None:
     """Raises Refusal where a result could not take its place at `path`, so that a stage can say so at its start."""
+    file = next((each for each in path.parents if each.is_file()), None)
+    if file:
+        raise Refusal(f"An output folder must lie in a folder, but '{path}' lies in the file '{file}': give another.")
     if path.exists() and not path.is_dir():
         raise Refusal(f"An output folder must not be a file, but '{path}' is one: give another --out.")
     if not path.is_dir() or not any(path.iterdir()):

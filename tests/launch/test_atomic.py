@@ -129,6 +129,15 @@ def test_a_file_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+def test_a_folder_in_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.webm").touch()
+    with (
+        pytest.raises(Refusal, match=r"must lie in a folder, but '.*/x/y' lies in the file '.*a\.webm'"),
+        whole_folder(tmp_path / "a.webm/x/y"),
+    ):
+        pass
+
+
 def test_an_exit_between_the_two_renames_puts_the_old_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,30 @@ def test_an_end_that_is_no_fault_of_the_program_is_one_sentence(
     assert capsys.readouterr().err.strip() == said
 
 
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("arguments", [["lineage", "--help"], []])
+def test_a_reader_who_leaves_is_no_fault(unbuffered: str, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "launch", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, env=environment, check=False)
+    os.close(writer)
+    assert ended.returncode in (0, 141)
+    assert ended.stderr == b""
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(words: Words) -> int:
+        raise BrokenPipeError("a worker's")
+
+    monkeypatch.setattr("launch.__main__._run", end)
+    assert main(["pack"]) == 1
+    assert "a worker's" in capsys.readouterr().err
+
+
 def undescribed(model: type[Settings]) -> list[str]:
     """The settings of a class, and of those it holds, that say nothing of what they mean."""
     inner = [
