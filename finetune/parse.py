@@ -34,6 +34,7 @@ from launch.room import full_disk_refused
 from launch.settings import Settings
 from launch.target import check_target
 from launch.tracking import Thing, Tracking
+from shards.extract.making import failures
 from shards.extract.making.files import check_place
 from shards.extract.recipes import describe, warning
 from shards.extract.settings import ExtractSettings
@@ -118,10 +119,18 @@ def _tell(config: Config, result: Report, made: Made) -> None:
         if without:
             named = ", ".join(f"'{name}'" for name in without[:FEW]) + (", …" if len(without) > FEW else "")
             say(f"No {nothing}, in {len(without):,} of {len(result.videos):,} files: {named}.")
-    say(f"Wrote {len(result.videos):,} parsed files with {result.events:,} events into '{place}', see {INDEX}.")
+    left_out = config.out / FEATURES / failures.NAME
+    if count := len(failures.read(left_out.read_text())):
+        say(f"Left out: {count:,}, as '{left_out}' lists.")
+    files, events = failures.counted(len(result.videos), "file"), failures.counted(result.events, "event")
+    say(f"Wrote the parses of {files} with {events} into '{place}', see {INDEX}.")
     for told in list(result.videos.values())[:FEW]:
         home = place / told["folder"]
         say(f"  {(home / PAGE).absolute().as_uri() if config.html else home / PARSE}")
+    if len(result.videos) > FEW:
+        say(f"  … and {len(result.videos) - FEW:,} more")
+    if config.tables and not result.known:
+        say(f"The tables in '{config.tables}' know none of these clips: no truth is shown.")
     for warned in made.warnings:
         say(warned)
 

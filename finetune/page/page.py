@@ -92,7 +92,7 @@ def _lead(whole: Whole) -> str:
         f"{count:,} event{'' if count == 1 else 's'} {TITLES[name]}"
         for name, count in zip(MODALITIES, lanes, strict=True)
     )
-    return f"{whole.seconds:g} seconds in {clips}: {events}."
+    return f"{round(whole.seconds, 1):g} seconds in {clips}: {events}."
 
 
 def _warnings(loud: Sequence[str], notes: Sequence[str]) -> str:

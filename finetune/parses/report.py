@@ -45,6 +45,8 @@ class Report:
     """None: no pages."""
     videos: dict[str, Any] = field(default_factory=dict)
     events: int = 0
+    known: int = 0
+    """Files of which the truth is known, at least in parts."""
 
     def add(self, whole: Whole) -> None:
         """Writes all of one file."""
@@ -65,6 +67,7 @@ class Report:
         told = {"file": whole.file, "folder": name, "seconds": whole.seconds, "events": len(whole.events)}
         self.videos[whole.name] = told | ({"without": list(whole.silent)} if whole.silent else {})
         self.events += len(whole.events)
+        self.known += whole.truth is not None
 
     @property
     def _warned(self) -> str:

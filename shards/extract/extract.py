@@ -115,8 +115,8 @@ def _survey(config: Config, means: Means, found: files.Found, parts: Parts | Non
     say(f"Planned: {counted(len(plan.clips), 'clip')} of {counted(len(good), 'file')}.")
     if parts and (short := plan.cut_short()):
         say(
-            f"{counted(len(short), 'part')} of the list end a second or more after their files, as "
-            f"'{short[0].clip.key}' in {short[0].of.seconds:g} s: what is not there is absent. Where files hold their "
+            f"Parts of the list that go on for a second or more beyond their files: {len(short):,}, as "
+            f"'{short[0].clip.key}' in {short[0].of.seconds:g} s; what is not there is absent. Where files hold their "
             "parts alone, give --trimmed True."
         )
     return Survey(plan, tuple(faults), missing)

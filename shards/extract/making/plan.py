@@ -140,8 +140,8 @@ def _check_stems(files: Sequence[VideoFile]) -> None:
         first, second = [file for file in files if file.stem == doubled[0]][:2]
         raise Refusal(
             f"A file's name without its suffix must be unique, since its clips are called by it, but {_quoted(first)} "
-            f"and {_quoted(second)} share '{printable(doubled[0])}' ({len(doubled)} names are shared): rename one, or "
-            "leave one out by --pattern."
+            f"and {_quoted(second)} share '{printable(doubled[0])}' (names that are shared: {len(doubled):,}): rename "
+            "one, or leave one out by --pattern."
         )
 
 

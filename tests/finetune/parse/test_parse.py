@@ -65,7 +65,12 @@ def test_a_folder_of_files_becomes_parses_label_files_timelines_and_pages(parsed
 
 
 def test_another_parser_reads_the_features_that_are_there(
-    parsed: parse.Config, make: Any, ran: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    parsed: parse.Config,
+    make: Any,
+    ran: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(parsed.out, tmp_path / "out")
     viewers = ("videos/long ü/long ü.pfsx", "videos/.DS_Store", ".DS_Store")
@@ -77,6 +82,7 @@ def test_another_parser_reads_the_features_that_are_there(
     with pytest.raises(Refusal, match="An output folder must be new or empty"):
         parse.main(make())
     assert ran == []
+    monkeypatch.setattr(parse, "FEW", 1)
     parse.main(make(parser=saved(tmp_path / "other", seed=1), replace=True))
     assert stamps(tmp_path / "out/features") == before
     assert told(make(), "long ü")["events"] != first["events"]
@@ -85,16 +91,20 @@ def test_another_parser_reads_the_features_that_are_there(
     said = capsys.readouterr().out
     assert "No sound, so nothing is heard, in 1 of 2 files: '-mute'." in said
     assert str(tmp_path / "out/videos/-mute/parse.json") in said
-    assert "none.mp4" in said
+    assert "… and 1 more" in said
+    assert f"Left out: 1, as '{tmp_path / 'out/features/failures.csv'}' lists." in said
 
 
 def test_a_folder_deep_inside_may_have_a_name_that_is_no_text(
-    make: Any, ran: list[str], videos: Path, tmp_path: Path
+    make: Any, ran: list[str], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / "films/\udcff"
     odd.mkdir(parents=True)
     shutil.copy(videos / "deep/-mute.mkv", odd / "x.mkv")
-    parse.main(make(videos=(tmp_path / "films",), html=True, page={"seconds": 0}))
+    (tmp_path / "tables").mkdir()
+    Tables({"train": {}, "validation": {}, "test": {}}, {}, {}).write(tmp_path / "tables")
+    parse.main(make(videos=(tmp_path / "films",), html=True, page={"seconds": 0}, tables=tmp_path / "tables"))
+    assert "know none of these clips" in capsys.readouterr().out
     assert told(make(), "x")["file"] == str(odd / "x.mkv")
     assert "films/%FF/x.mkv" in (tmp_path / "out/videos/x/page.html").read_text()
     with pytest.raises(Refusal, match="must be text"):

@@ -45,7 +45,7 @@ def test_parts_that_are_cut_short_are_said_with_the_likely_remedy(
 ) -> None:
     run(videos, tmp_path / "out", segments=segments(tmp_path, 'a, 5, 15, "/m/09x0r"'))
     said = capsys.readouterr().out
-    assert "1 part of the list end a second or more after their files, as 'a_5_15' in 12.5 s" in said
+    assert "go on for a second or more beyond their files: 1, as 'a_5_15' in 12.5 s" in said
     assert "--trimmed True" in said
 
 
