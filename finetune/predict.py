@@ -6,6 +6,7 @@ Audacity and ELAN, timelines of the first videos, and `parses.json`, which names
 
 Shards that say where there is sound and where there is a picture (the feature `present`, which `extract` writes) are
 taken at their word: nothing is heard where there is no sound, and each parse lists the seconds that lack something.
+Where nothing was learned for the features (random weights), the parses, their pictures and the last line say so.
 """
 
 from collections.abc import Iterator
@@ -32,9 +33,11 @@ from launch.progress import say, track
 from launch.settings import Settings
 from launch.tracking import Thing, Tracking
 from launch.world import World
+from shards.extract.recipes import warning
 from shards.labels import Tables
 from shards.location import Location
 from shards.read import ReadSettings
+from shards.schema import Feature
 from shards.traced import label_tables
 
 
@@ -88,11 +91,12 @@ def main(config: Config) -> None:
         parser = Parser.from_pretrained(config.parser).to(world.device)
         say(f"Read the parser in '{config.parser}'.")
         features, _ = origin(parser, config.parser)
+        loud = _warning(features)
         tables = Tables.load(config.tables) if config.tables else None
         places = _videos(config, features, tables)
         read = [thing for videos in places for thing in videos.things()]
         record.reads(parser_of(config.parser), *read, *([label_tables(config.tables)] if config.tables else []))
-        result, faults = ParseFolder(folder, config.labels, config.pictures), list[str]()
+        result, faults = ParseFolder(folder, config.labels, config.pictures, loud), list[str]()
         for few in _read(config, places):
             faults.extend(few.faults)
             for parse in _parse(parser, few, config, world.device):
@@ -104,6 +108,14 @@ def main(config: Config) -> None:
         for path in (folder / INDEX, *result.drawn):
             record.artifact(path)
     say(f"Wrote {len(result.files):,} parses with {result.events:,} events into '{config.out}', listed in parses.json.")
+    for warned in loud:
+        say(warned)
+
+
+def _warning(features: dict[str, Traits]) -> list[str]:
+    """What must not be overlooked of the features that the parser reads."""
+    read = [Feature(name, int(traits["width"]), str(traits["variant"])) for name, traits in features.items()]
+    return [loud] if (loud := warning(read)) else []
 
 
 def _videos(config: Config, features: dict[str, Traits], tables: Tables | None) -> list[Videos]:

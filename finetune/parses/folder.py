@@ -23,8 +23,8 @@ LONGEST = 180
 class ParseFolder:
     """A folder of parses in the making."""
 
-    def __init__(self, folder: Path, labels: Sequence[str], pictures: int) -> None:
-        self.folder, self.labels, self.pictures = folder, labels, pictures
+    def __init__(self, folder: Path, labels: Sequence[str], pictures: int, warnings: Sequence[str] = ()) -> None:
+        self.folder, self.labels, self.pictures, self.warnings = folder, labels, pictures, warnings
         self.files: dict[str, str] = {}
         """Key → its parse, relative to the folder."""
         self.events = 0
@@ -36,7 +36,8 @@ class ParseFolder:
         """Writes a video's parse, its label files, and its picture if it is one of the first."""
         name = file_name(parse.key)
         file = self.folder / "parses" / f"{name}.json"
-        file.write_text(json.dumps(parse.content(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = parse.content() | ({"warnings": list(self.warnings)} if self.warnings else {})
+        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if "audacity" in self.labels:
             for lane in LANES:
                 (self.folder / "audacity" / f"{name}.{lane}{TRACK}").write_text(
@@ -46,14 +47,21 @@ class ParseFolder:
             (self.folder / "elan" / f"{name}{DOCUMENT}").write_bytes(elan_xml(parse.events))
         if len(self.drawn) < self.pictures:
             self.drawn.append(self.folder / "timelines" / f"{name}.png")
-            timeline_figure(parse, truth).savefig(self.drawn[-1], dpi=130)
+            said = in_short(self.warnings)
+            timeline_figure(parse, truth, warning=said).savefig(self.drawn[-1], dpi=130)
         self.files[parse.key] = str(file.relative_to(self.folder))
         self.events += len(parse.events)
 
     def finish(self, told: Mapping[str, Any]) -> None:
         """Writes the index: what all parses have in common, and the file of each."""
-        content = {**told, "videos": len(self.files), "parses": self.files}
+        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
+        content = {**told, **warnings, "videos": len(self.files), "parses": self.files}
         (self.folder / INDEX).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def in_short(warnings: Sequence[str]) -> str:
+    """What a picture, which has no room for sentences, says of all warnings: how each begins."""
+    return ", ".join(warning.partition(":")[0] for warning in warnings)
 
 
 def file_name(key: str) -> str:

@@ -107,7 +107,7 @@ def warning(features: Sequence[Feature]) -> str:
         return ""
     return (
         f"RANDOM WEIGHTS: {', '.join(names)} come from networks that have learned nothing, so what is parsed from them "
-        "means nothing: they show the way only. Give the published weights (weights.folder) for features that do."
+        "means nothing: they show the way only. Features that mean something are extracted with the published weights."
     )
 
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from finetune import predict
@@ -138,6 +139,22 @@ def test_truth_is_drawn_beside_videos_that_were_annotated(corpus: Any, monkeypat
     assert truth[keys[1]] is None
     audio = Tables.load(corpus.tables).audio[keys[0]]
     assert len([event for event in truth[keys[0]] if event.modality == "audio"]) == len(audio)
+
+
+def test_features_that_nothing_was_learned_for_are_said_loudly(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = (Feature("sound", 6, "random weights"), *corpus.features[1:])
+    traits = {one.name: {"width": one.width, "variant": one.variant, "encoder": ""} for one in blind}
+    shards = corpus.write_shards("blind", {"test": corpus.keys("test")[:2]}, blind)
+    drawn = list[str]()
+    monkeypatch.setattr("finetune.parses.folder.timeline_figure", lambda *_, warning: drawn.append(warning) or Figure())
+    made = config(corpus, parser=corpus.untrained("blind-parser", features=traits), shards=shards)
+    predict.main(made)
+    told = [*parses(made).values(), index(made)]
+    assert all(each["warnings"][0].startswith("RANDOM WEIGHTS: sound come from") for each in told)
+    assert drawn == ["RANDOM WEIGHTS"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("RANDOM WEIGHTS: sound")
 
 
 def test_bad_videos_are_refused_or_skipped_and_counted(corpus: Any) -> None:
