@@ -15,7 +15,7 @@ from finetune.parses.audacity import audacity_text
 from finetune.parses.elan import SUFFIX as DOCUMENT
 from finetune.parses.elan import elan_xml
 from finetune.parses.events import LANES, VideoParse, in_lane
-from finetune.parses.folder import folder_name
+from finetune.parses.folder import folder_name, in_short
 from finetune.parses.whole import Whole
 
 INDEX, PARSE, PAGE, TIMELINE = "videos.json", "parse.json", "page.html", "timeline.png"
@@ -60,7 +60,9 @@ class Report:
         (home / f"{name}{DOCUMENT}").write_bytes(elan_xml(whole.events, Path(whole.file)))
         if whole.seconds <= DRAWN:
             shown = VideoParse(whole.name, max(1, round(whole.seconds + 0.499)), whole.events, {})
-            timeline_figure(shown, whole.truth, whole.blank, self._warned).savefig(home / TIMELINE, dpi=130)
+            timeline_figure(shown, whole.truth, whole.blank, in_short(self.made.warnings)).savefig(
+                home / TIMELINE, dpi=130
+            )
         if self.pages:
             played = played_of(Path(whole.file), self.place / name, self.pages.settings, self.pages.max_pixels)
             (home / PAGE).write_text(page(whole, self.made, played), encoding="utf-8")
@@ -68,11 +70,6 @@ class Report:
         self.videos[whole.name] = told | ({"without": list(whole.silent)} if whole.silent else {})
         self.events += len(whole.events)
         self.known += whole.truth is not None
-
-    @property
-    def _warned(self) -> str:
-        """What a picture, which has no room for sentences, says of all warnings: how each begins."""
-        return ", ".join(warning.partition(":")[0] for warning in self.made.warnings)
 
     def finish(self) -> None:
         """Writes the index."""
