@@ -26,16 +26,16 @@ from finetune.scoring.decision import Protocol
 from finetune.traced import parser_of
 from launch import tracking
 from launch.atomic import remove_lost, whole_folder
-from launch.chain import run, words
+from launch.chain import Failed, run, words
 from launch.digest import sha256_file
 from launch.progress import say, track
 from launch.refusal import Refusal
 from launch.room import full_disk_refused
-from launch.settings import Settings
+from launch.settings import Settings, in_group
 from launch.target import check_target
 from launch.tracking import Thing, Tracking
 from shards.extract.making import failures
-from shards.extract.making.files import check_place
+from shards.extract.making.files import check_place, plain
 from shards.extract.recipes import describe, warning
 from shards.extract.settings import ExtractSettings
 from shards.labels import Tables
@@ -70,7 +70,12 @@ def main(config: Config) -> None:
     _check_places(config)
     scale = _check_parser(config)
     for stage, arguments in chain(config, scale):
-        run(stage, arguments)
+        try:
+            run(stage, arguments)
+        except Failed:
+            if stage == "extract":
+                say(f"What {stage} calls --name is --{stage}.name here.")
+            raise
     report(config)
 
 
@@ -126,7 +131,7 @@ def _tell(config: Config, result: Report, made: Made) -> None:
     say(f"Wrote the parses of {files} with {events} into '{place}', see {INDEX}.")
     for told in list(result.videos.values())[:FEW]:
         home = place / told["folder"]
-        say(f"  {(home / PAGE).absolute().as_uri() if config.html else home / PARSE}")
+        say(f"  {plain(home / PAGE).as_uri() if config.html else home / PARSE}")
     if len(result.videos) > FEW:
         say(f"  … and {len(result.videos) - FEW:,} more")
     if config.tables and not result.known:
@@ -164,7 +169,11 @@ def _check_places(config: Config) -> None:
 def _check_parser(config: Config) -> str:
     """The scale of the embeddings the parser reads; Refusal where it does not read what will be extracted."""
     features, _ = origin(Parser.from_pretrained(config.parser), config.parser)
-    return check_fits(features, describe(config.extract), config.extract.recipe, config.encoder)
+    try:
+        made = describe(config.extract)
+    except Refusal as refusal:
+        raise Refusal(in_group(str(refusal), ExtractSettings, "extract")) from None
+    return check_fits(features, made, config.extract.recipe, config.encoder)
 
 
 def _made(config: Config) -> Made:

@@ -57,12 +57,13 @@ def page(whole: Whole, made: Made, played: Played) -> str:
         "policy": _policy(style, script, played),
         "style": style,
         "script": script,
-        "warnings": _warnings(made.warnings, [*_lacking(whole), *_unparsed(whole), *whole.notes]),
+        "warnings": _warnings(made.warnings, [*_lacking(whole), *_unparsed(whole), *_notes(whole)]),
         "video": ""
         if played.kind == "none"
         else f'<video id="video" preload="auto" src="{escape(played.source)}"></video>',
         "played": escape(played.note),
         "truth": "" if whole.truth is None else "The hatched bar below an event is the truth, where it is known.",
+        "key": escape(_key(made.limit)),
         "table": "".join(map(_row, whole.events)),
         "made": "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in made.facts.items()),
         "data": json.dumps(_data(whole, made, played), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -115,6 +116,23 @@ def _lacking(whole: Whole) -> Iterable[str]:
 def _unparsed(whole: Whole) -> Iterable[str]:
     if whole.gaps:
         yield f"Nothing is known {_times(whole.gaps)}: these parts were not asked for, or could not be read."
+
+
+def _notes(whole: Whole) -> Iterable[str]:
+    """What else is to be known; that there is nothing to hear or to see is said already."""
+    said = tuple(f"nothing is {TITLES[name]}." for name in whole.silent)
+    return (note for note in whole.notes if not note.endswith(said))
+
+
+def _key(limit: float | None) -> str:
+    """How the confidences beside the video are to be read."""
+    order = "Categories are in the order of the most that each reaches anywhere in the file."
+    if limit is None:
+        return order
+    return (
+        f"The mark on each bar is {limit:g}: from there on a number is bold. What else an event needs stands under "
+        f"“How this was made”. {order}"
+    )
 
 
 def _times(spans: Sequence[Span]) -> str:

@@ -77,6 +77,14 @@ def check_place(place: Path) -> None:
         ) from None
 
 
+def plain(path: Path) -> Path:
+    """The path from the root on, without `..`, which links are followed for."""
+    whole = path.absolute()
+    if whole.name == "..":
+        return whole.resolve()
+    return whole.parent.resolve() / whole.name if ".." in whole.parts else whole
+
+
 def _below(place: Path, pattern: str, aside: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Path and name of what is asked for at a place; links are followed, in circles once."""
     check_place(place)
@@ -85,9 +93,9 @@ def _below(place: Path, pattern: str, aside: Sequence[Path]) -> Iterator[tuple[P
             raise Refusal(
                 f"Videos must come from a folder or a file, but '{printable(str(place))}' is not there: look for it."
             )
-        yield place.absolute(), place.name
+        yield plain(place), place.name
         return
-    top = place.absolute()
+    top = plain(place)
     seen = {top.resolve(), *(folder.resolve() for folder in aside)}
     for here, folders, names in os.walk(top, onerror=_unreadable, followlinks=True):
         inside = Path(here)

@@ -129,6 +129,26 @@ def test_what_is_not_there_is_said_first(whole: Whole, absent: Any, said: str) -
     assert boxes(page(replace(alone, clips=(replace(first, notes=()),)), Made({}), PLAYED)) == []
 
 
+def test_that_there_is_nothing_to_hear_is_said_once_and_other_notes_stay(whole: Whole) -> None:
+    notes = ("It has no sound: nothing is heard.", "A frame is damaged.")
+    mute = replace(whole.clips[0], parse={**whole.clips[0].parse, "absent": {"audio": list(range(10))}}, notes=notes)
+    said = Reader(page(Whole("x", "x.mp4", 10.008, (mute,)), Made({}), PLAYED)).texts["p"]
+    assert "There is no sound in this file" in said
+    assert "It has no sound" not in said
+    assert "A frame is damaged." in said
+    assert "10 seconds in 1 clip" in said
+    assert (
+        notes[0] in Reader(page(replace(whole, clips=(replace(whole.clips[0], notes=notes),)), MADE, PLAYED)).texts["p"]
+    )
+
+
+def test_what_marks_and_bold_numbers_mean_is_said_where_there_is_one_limit(whole: Whole) -> None:
+    assert (
+        "The mark on each bar is 0.5: from there on a number is bold." in Reader(page(whole, MADE, PLAYED)).texts["p"]
+    )
+    assert "The mark" not in Reader(page(whole, replace(MADE, limit=None), PLAYED)).texts["p"]
+
+
 def boxes(html: str) -> list[str]:
     """The kinds of the boxes of what is to be known first."""
     kinds = [each.get("class") or "" for each in Reader(html).named("section")]

@@ -50,6 +50,15 @@ def test_one_file_by_several_spellings_is_one(tmp_path: Path) -> None:
     assert names(v, v / ".." / "v" / "a.mp4", tmp_path / "link", v / "deep" / ".." / "deep") == ["a.mp4", "b.mp4"]
 
 
+def test_paths_hold_no_way_up_and_keep_links(tmp_path: Path) -> None:
+    plant(tmp_path, "v/a.mp4", "w/c")
+    (tmp_path / "link").symlink_to(tmp_path / "v")
+    for place in (tmp_path / "w/../v", tmp_path / "w/../v/a.mp4", tmp_path / "v/deep/..", tmp_path / "v"):
+        (tmp_path / "v/deep").mkdir(exist_ok=True)
+        assert [file.path for file in find([place], "*").files] == [tmp_path / "v/a.mp4"]
+    assert [file.path for file in find([tmp_path / "link"], "*").files] == [tmp_path / "link/a.mp4"]
+
+
 def test_a_path_that_is_named_must_be_text(tmp_path: Path) -> None:
     folder = plant(tmp_path / "\udcff", "a.mp4")
     assert names(tmp_path) == ["\udcff/a.mp4"]
