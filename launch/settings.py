@@ -6,6 +6,7 @@ A key that does not exist is refused before anything starts, with the nearest na
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,12 @@ def sentence(error: ValidationError, owner: str) -> str:
         rule = str(fault["msg"]).removeprefix("Value error, ")
         faults.append(f"Setting '{place}' of {owner}: {rule} (found {fault['input']!r})." if place else rule)
     return "\n".join(faults)
+
+
+def in_group(told: str, model: type[Settings], group: str) -> str:
+    """A sentence whose settings (`--name`) are those of a group of another class: `--group.name`."""
+    known = "|".join(map(re.escape, sorted(names(model), key=len, reverse=True)))
+    return re.sub(rf"(?<![\w.-])--(?=(?:{known})\b(?!\.\w))", f"--{group}.", told)
 
 
 def _read_toml(file: Path, model: type[Settings]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from finetune.batches import Traits
 from launch.refusal import Refusal
 from pretrain.model import Description, describe_encoder
+from shards.extract.networks.weights import RANDOM
+from shards.extract.recipes import RecipeSettings, settings_of
 from shards.schema import Feature
 
 EMBEDDED = ("pretrained_audio", "pretrained_visual")
@@ -33,6 +35,23 @@ def check_fits(expected: Mapping[str, Traits], features: Sequence[Feature], reci
     return scale
 
 
+def _remedy(name: str, made: str, trained: str, usual: str) -> str:
+    """How a feature becomes the one of the training: the settings that differ by its variants, `usual` if none do."""
+    ours, theirs = settings_of(made), settings_of(trained)
+    found = [
+        f"--extract.{each} {theirs.get(each, f'{RecipeSettings.model_fields[each].default:g}')}"
+        for each in ("hop", "images_per_second")
+        if ours.get(each) != theirs.get(each)
+    ]
+    weights = theirs.get("weights", "")
+    if ours.get("weights", "") != weights:
+        place = f"--extract.weights.{name}"
+        no_file = "--extract.weights.missing random, and no file of weights where they are looked for"
+        named = f"the {weights} that its training had ({place})" if weights else f"the published weights ({place})"
+        found.append(no_file if weights == RANDOM else named)
+    return " and ".join(found) or usual
+
+
 def _traits(width: int, variant: str, encoder: str) -> Traits:
     return {"width": width, "variant": variant, "encoder": encoder}
 
@@ -52,9 +71,11 @@ def _check(expected: Mapping[str, Traits], made: Mapping[str, Traits], maker: st
             )
         for trait, value in traits.items():
             if made[name][trait] != value:
+                found = str(made[name][trait])
+                better = _remedy(name, found, str(value), remedy) if trait == "variant" else remedy
                 raise Refusal(
                     f"A parser needs the features it was trained on, but '{name}', which {maker}, has the {trait} "
-                    f"{made[name][trait]!r} where its training had {value!r}: give {remedy}, or another parser."
+                    f"{made[name][trait]!r} where its training had {value!r}: give {better}, or another parser."
                 )
 
 
@@ -65,7 +86,8 @@ def _check_encoder(described: Description, features: Sequence[Feature], place: P
         variant = variants.get(name, found.variant if found else "")
         if found is None or (found.width, found.variant) != (width, variant):
             said = f"{found.width} wide and '{found.variant}'" if found else "not extracted"
+            remedy = _remedy(name, found.variant if found else variant, variant, "another --extract.recipe or weights")
             raise Refusal(
                 f"An encoder reads the features it was trained on, but '{name}' will be {said}, and is {width} wide "
-                f"and '{variant}' in the encoder in '{place}': give another --extract.recipe or weights, or encoder."
+                f"and '{variant}' in the encoder in '{place}': give {remedy}, or another encoder."
             )

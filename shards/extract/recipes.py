@@ -5,6 +5,7 @@ RECIPES. A joint audio-visual encoder is one such file: it describes a feature a
 each, both holding the one module and the rows of the clip that it last saw.
 """
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Literal, Protocol, cast
@@ -64,14 +65,14 @@ def describe(settings: RecipeSettings) -> list[Feature]:
 
     Raises Refusal where weights are no good; of those that are missing it names all, a sentence each.
     """
-    features, missing = list[Feature](), list[str]()
+    features, missing = list[Feature](), list[Missing]()
     for part in _parts(settings):
         try:
             features += part.describe(settings)
         except Missing as refusal:
-            missing.append(str(refusal))
+            missing.append(refusal)
     if missing:
-        raise Refusal("\n".join(missing))
+        raise Missing.joined(missing)
     return features
 
 
@@ -91,6 +92,22 @@ def variant_of_images(settings: RecipeSettings, found: Found) -> str:
     """The variant of what a network makes of single images: their number where it is not LLP's, and the weights."""
     few = "" if settings.images_per_second == FRAMES_PER_SECOND else images_of(settings)
     return ", ".join(word for word in (few, found.variant) if word)
+
+
+def settings_of(variant: str) -> dict[str, str]:
+    """What a variant tells of settings: of those that are as they are by themselves, nothing.
+
+    >>> settings_of("raw, hop 0.96, random weights")
+    {'hop': '0.96', 'weights': 'random weights'}
+    """
+    return {name: found[1] for name, pattern in _TOLD.items() if (found := re.search(pattern, variant))}
+
+
+_TOLD = {
+    "hop": r"\bhop ([\d.]+)",
+    "images_per_second": r"\b(\d+) images? a second\b",
+    "weights": rf"\b({RANDOM}|weights [0-9a-f]+)\b",
+}
 
 
 def wanted(networks: Sequence[FeatureNetwork], audio_track: int | None = None) -> Wanted:

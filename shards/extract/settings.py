@@ -32,7 +32,7 @@ class ExtractSettings(RecipeSettings):
     @model_validator(mode="after")
     def _one_list(self) -> "ExtractSettings":
         if self.segments and self.tables:
-            raise ValueError("parts come from one list: give either --segments or --tables.")
+            raise ValueError("parts come from one list: give either segments or tables.")
         if self.trimmed and not (self.segments or self.tables):
-            raise ValueError("trimmed files need a list that says which part each holds: give --segments or --tables.")
+            raise ValueError("trimmed files need a list that says which part each holds: give segments or tables.")
         return self

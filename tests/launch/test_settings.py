@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from launch.refusal import Refusal
-from launch.settings import Settings, load, names
+from launch.settings import Settings, in_group, load, names
 
 
 class Training(Settings):
@@ -46,6 +46,14 @@ def test_later_files_win_and_the_command_line_wins_over_all(tmp_path: Path) -> N
 def test_a_partial_table_keeps_the_defaults_of_the_class_that_holds_it(tmp_path: Path) -> None:
     config = read(toml(tmp_path, "a.toml", 'shards = "s"\n[training]\nrate = 0.1'))
     assert config.training == Training(epochs=7, rate=0.1)
+
+
+def test_a_sentence_names_settings_as_they_are_called_in_a_group() -> None:
+    told = "Give --rate 1 (--epochs=2), 'x--rate', --rater, --training.rate, --rate.x or --nesterov."
+    assert in_group(told, Training, "training") == (
+        "Give --training.rate 1 (--training.epochs=2), 'x--rate', --rater, --training.rate, --rate.x or "
+        "--training.nesterov."
+    )
 
 
 def test_switches_take_a_value_like_every_setting() -> None:

@@ -36,12 +36,11 @@ def folder_of(network: str, settings: WeightSettings) -> Path | None:
         return _whole(Path(cached).parent, network)
     if settings.missing == "random":
         return None
-    raise Missing(
+    lack = (
         f"The weights of {network} must be on this machine, but '{name}' is neither a folder nor in Hugging Face's "
-        f"cache ('{constants.HF_HUB_CACHE}'): download https://huggingface.co/{name} (hf download {name}), name a "
-        f"folder (weights.{network}), or let missing weights be random (weights.missing = 'random'), which shows the "
-        "way but knows nothing."
+        f"cache ('{constants.HF_HUB_CACHE}'): download https://huggingface.co/{name} (hf download {name})."
     )
+    raise Missing([lack], [f"--weights.{network}"])
 
 
 def told(network: str, settings: WeightSettings) -> Found:
@@ -107,8 +106,8 @@ def _quiet() -> Iterator[None]:
 def _whole(folder: Path, network: str) -> Path:
     if not (folder / CONFIGURATION).is_file() or not _files(folder):
         raise Refusal(
-            f"A checkpoint's folder must hold {CONFIGURATION} and weights (model.safetensors), but '{folder}' (setting "
-            f"weights.{network}) lacks one of them: download it again, whole."
+            f"A checkpoint's folder must hold {CONFIGURATION} and weights (model.safetensors), but '{folder}' "
+            f"(--weights.{network}) lacks one of them: download it again, whole."
         )
     return folder
 

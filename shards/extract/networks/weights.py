@@ -6,7 +6,7 @@ Nothing is downloaded: a file that is not there is named, with the place where i
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +55,22 @@ class WeightSettings(Settings):
 
 class Missing(Refusal):
     """Weights are not on this machine: others of the same recipe may be missing too."""
+
+    def __init__(self, lacks: Sequence[str], places: Sequence[str]) -> None:
+        """Sentences on what is missing, and the settings that name a place for it: the advice is given once."""
+        self.lacks, self.places = tuple(lacks), tuple(dict.fromkeys(places))
+        advice = (
+            f"Or name another place ({', '.join(self.places)}), or let missing weights be random (--weights.missing "
+            "random), which shows the way but knows nothing."
+        )
+        super().__init__("\n".join([*self.lacks, advice]))
+
+    @classmethod
+    def joined(cls, several: Sequence["Missing"]) -> "Missing":
+        """All of them as one."""
+        return cls(
+            [lack for each in several for lack in each.lacks], [name for each in several for name in each.places]
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +168,7 @@ def _find(published: Published, settings: WeightSettings) -> Path | None:
     if setting is not None:
         if not setting.is_file():
             raise Refusal(
-                f"A file of weights that is named must exist, but '{setting}' (setting weights.{published.network}) "
+                f"A file of weights that is named must exist, but '{setting}' (--weights.{published.network}) "
                 f"does not: {published.file} is at {published.url}."
             )
         return setting
@@ -162,11 +178,11 @@ def _find(published: Published, settings: WeightSettings) -> Path | None:
             return folder / name
     if settings.missing == "random":
         return None
-    raise Missing(
+    lack = (
         f"The weights of {published.network} must be on this machine, but '{folder / published.file}' is missing: "
-        f"download {published.url} into that folder, name another place (weights.folder, weights.{published.network}), "
-        "or let missing weights be random (weights.missing = 'random'), which shows the way but knows nothing."
+        f"download {published.url} into that folder."
     )
+    raise Missing([lack], ["--weights.folder", f"--weights.{published.network}"])
 
 
 def _load(path: Path) -> Mapping[str, Tensor]:

@@ -1,6 +1,7 @@
 """Whether a parser reads what will be extracted is said beforehand, in a sentence with what differs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,28 @@ def test_the_names_are_those_of_export() -> None:
 def test_other_traits_are_told(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(Refusal, match=said):
         check_fits(traits(**changed), MADE, "llp", None)
+
+
+@pytest.mark.parametrize(
+    ("made", "trained", "remedy"),
+    [
+        ("random weights", "1 image a second, random weights", "--extract.images_per_second 1"),
+        ("2 images a second", "", "--extract.images_per_second 8"),
+        ("raw", "raw, hop 0.96", "--extract.hop 0.96"),
+        ("raw, hop 0.96, random weights", "raw", "--extract.hop 1 and the published weights (--extract.weights.net)"),
+        (
+            "raw",
+            "raw, random weights",
+            "--extract.weights.missing random, and no file of weights where they are looked",
+        ),
+        ("", "weights 1a2b3c4d", "the weights 1a2b3c4d that its training had (--extract.weights.net)"),
+        ("raw", "pca", "another recipe or weights, or an encoder (--encoder)"),
+    ],
+)
+def test_the_remedy_is_the_setting_that_differs(made: str, trained: str, remedy: str, encoder: Path) -> None:
+    expected = {"net": {"width": 4, "variant": trained, "encoder": ""}}
+    with pytest.raises(Refusal, match=re.escape(f": give {remedy}")):
+        check_fits(expected, [Feature("net", 4, made)], "llp", None)
 
 
 def test_features_that_nothing_makes_are_told(encoder: Path) -> None:

@@ -161,7 +161,7 @@ def test_no_file_and_two_files_of_one_stem_are_refused(videos: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"segments": "a.csv", "tables": "b"}, "give either --segments or --tables"),
+        ({"segments": "a.csv", "tables": "b"}, "give either segments or tables"),
         ({"trimmed": True}, "trimmed files need a list"),
         ({"videos": ()}, "'videos' of Config"),
         ({"audio_track": -1}, "'audio_track' of Config"),

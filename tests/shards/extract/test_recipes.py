@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from shards.extract.decoding import Decoded, Picture, Wanted
 from shards.extract.networks import r2plus1d_18, resnet152, vggish, weights
 from shards.extract.networks.network import Network
 from shards.extract.networks.weights import WeightSettings
-from shards.extract.recipes import RECIPES, RecipeSettings, describe, load, wanted, warning
+from shards.extract.recipes import RECIPES, RecipeSettings, describe, load, settings_of, wanted, warning
 from shards.schema import Feature, check_distinct
 from shards.sources.arrays import RAW, VGGISH
 from tests.shards.extract.networks.clips import noise
@@ -135,10 +136,29 @@ def test_a_hop_is_a_whole_number_of_steps_between_a_window_and_a_second(hop: flo
 def test_all_weights_that_are_missing_are_named_before_anything_is_built(recipe: str, tmp_path: Path) -> None:
     with pytest.raises(Refusal) as refusal:
         describe(RecipeSettings(recipe=recipe, weights=WeightSettings(folder=tmp_path, clip="no/clip", clap="no/clap")))
-    sentences = str(refusal.value).split("\n")
+    *sentences, advice = str(refusal.value).split("\n")
     assert [sentence.split(" must")[0] for sentence in sentences] == [
         f"The weights of {part}" for part in RECIPES[recipe]
     ]
+    assert advice.startswith("Or name another place (")
+    assert all(f"--weights.{part}" in advice for part in ("folder", *RECIPES[recipe]))
+    assert "--weights.missing random" in advice
+
+
+@pytest.mark.parametrize("images", [1, 2, 8])
+@pytest.mark.parametrize("hop", [0.96, 1.0])
+def test_a_variant_tells_the_settings_that_make_it(
+    images: Literal[1, 2, 8], hop: float, nothing: WeightSettings
+) -> None:
+    made = describe(RecipeSettings(images_per_second=images, hop=hop, weights=nothing))
+    told = {name: value for feature in made for name, value in settings_of(feature.variant).items()}
+    assert told == {
+        "weights": "random weights",
+        **({"images_per_second": str(images)} if images < 8 else {}),
+        **({"hop": "0.96"} if hop < 1 else {}),
+    }
+    assert settings_of("raw") == {}
+    assert settings_of("weights 1a2b3c4d") == {"weights": "weights 1a2b3c4d"}
 
 
 def test_without_the_library_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

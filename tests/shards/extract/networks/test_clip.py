@@ -109,7 +109,7 @@ def test_a_checkpoint_that_is_not_here_is_named_with_the_places_where_it_goes(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Refusal, match=r"weights of clip must be on this machine") as refusal:
         clip.describe(RecipeSettings(weights=WeightSettings(clip=name)))
-    for place in (name, str(tmp_path), f"https://huggingface.co/{name}", "weights.clip", "weights.missing"):
+    for place in (name, str(tmp_path), f"https://huggingface.co/{name}", "--weights.clip", "--weights.missing random"):
         assert place in str(refusal.value)
 
 

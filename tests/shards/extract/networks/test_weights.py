@@ -121,15 +121,21 @@ def test_counters_that_older_files_lack_are_zero(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_its_place_and_its_address(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"weights of vggish must be on this machine") as refusal:
         told(published(), WeightSettings(folder=tmp_path))
-    assert str(refusal.value).count("\n") == 0
-    for word in (str(tmp_path / "vggish-00000000.pth"), URL, "weights.folder", "weights.vggish", "weights.missing"):
+    assert str(refusal.value).count("\n") == 1  # what is missing, and the advice
+    for word in (
+        str(tmp_path / "vggish-00000000.pth"),
+        URL,
+        "--weights.folder",
+        "--weights.vggish",
+        "--weights.missing random",
+    ):
         assert word in str(refusal.value)
 
 
 @pytest.mark.parametrize("missing", ["refuse", "random"])
 def test_a_path_that_is_named_must_exist_even_if_missing_weights_may_be_random(missing: str, tmp_path: Path) -> None:
     for path in (tmp_path / "not_here.pth", tmp_path):
-        with pytest.raises(Refusal, match=r"that is named must exist, but .* \(setting weights\.vggish\) does not"):
+        with pytest.raises(Refusal, match=r"that is named must exist, but .* \(--weights\.vggish\) does not"):
             told(published(), WeightSettings(vggish=path, missing=missing))
 
 
