@@ -74,7 +74,7 @@ def main(config: Config) -> None:
             run(stage, arguments)
         except Failed:
             if stage == "extract":
-                say(f"What {stage} calls --name is --{stage}.name here.")
+                say("Settings of the extraction are a group here: extract's --on_bad is --extract.on_bad.")
             raise
     report(config)
 

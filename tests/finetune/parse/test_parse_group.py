@@ -8,17 +8,16 @@ import pytest
 from finetune import parse
 from launch.chain import Failed
 from launch.refusal import Refusal
-from shards.extract.recipes import describe
+from tests.shards.extract.fakes import HEARD, SEEN
 
 
 def test_weights_that_are_missing_are_named_with_the_settings_of_parse(
-    make: Any, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parse, "describe", describe)
+    monkeypatch.setattr(parse, "run", lambda *_: pytest.fail("a stage was started"))
     config = make().model_copy(update={"extract": parse.ExtractSettings(weights={"folder": tmp_path})})
     with pytest.raises(Refusal) as refused:
         parse.main(config)
-    assert ran == []
     *lacks, advice = str(refused.value).splitlines()
     assert len(lacks) == 3
     assert "(--extract.weights.folder, --extract.weights.vggish, --extract.weights.resnet152" in advice
@@ -30,7 +29,6 @@ def test_where_extract_fails_its_settings_are_told_in_the_words_of_parse(
     make: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    ran: list[str],
     stage: str,
     said: bool,
 ) -> None:
@@ -38,7 +36,8 @@ def test_where_extract_fails_its_settings_are_told_in_the_words_of_parse(
         if name == stage:
             raise Failed(name, 2)
 
+    monkeypatch.setattr(parse, "describe", lambda settings: [HEARD, SEEN])
     monkeypatch.setattr(parse, "run", fail)
     with pytest.raises(SystemExit):
         parse.main(make())
-    assert ("What extract calls --name is --extract.name here." in capsys.readouterr().out) == said
+    assert ("extract's --on_bad is --extract.on_bad" in capsys.readouterr().out) == said
