@@ -33,7 +33,7 @@ from shards.extract.making.run import Making, examine
 from shards.extract.settings import ExtractSettings
 from shards.finished import VERSION, Done, sweep
 from shards.manifest import Manifest
-from shards.traced import label_tables, table_digests, written_set
+from shards.traced import label_tables, table_digests, video_files, written_set
 
 A_CLIP = "54 kB a clip with llp's"
 """What the disk must have room for."""
@@ -150,8 +150,7 @@ def _inputs(config: Config, found: Sequence[files.VideoFile]) -> dict[str, str]:
 
 
 def _things(config: Config, found: Sequence[files.VideoFile]) -> list[Thing]:
-    digest = sha256_json([[file.name, file.stamp[0]] for file in found])
-    videos = Thing("videos", digest, config.videos[0].absolute(), facts={"files": len(found)})
+    videos = video_files([(file.name, file.stamp[0]) for file in found], config.videos)
     return [videos, *([label_tables(config.tables)] if config.tables else [])]
 
 

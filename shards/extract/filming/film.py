@@ -19,6 +19,7 @@ from pydantic import Field
 from launch import tracking
 from launch.atomic import whole_folder
 from launch.crew import share_out
+from launch.digest import sha256_json
 from launch.progress import say, track
 from launch.settings import Settings
 from launch.target import FILMS
@@ -28,7 +29,7 @@ from shards.extract.filming.scenes import CATEGORIES_SHOWN, LOOKS, RATE, backdro
 from shards.labels import CATEGORIES, SPLITS, Span, Tables
 from shards.planted.dice import Dice
 from shards.schema import SECONDS
-from shards.traced import label_tables
+from shards.traced import label_tables, video_files
 
 FRAMES_PER_SECOND = 16
 KINDS = ("heard", "seen", "both", "asynchronous")
@@ -72,12 +73,14 @@ def main(config: Config) -> None:
             for name in ("videos", "tables"):
                 (folder / name).mkdir()
             tables_of(films).write(folder / "tables")
-            (folder / FILMS).write_text(json.dumps(_told(config), indent=1) + "\n")
             with share_out(partial(shoot, folder / "videos"), every, config.processes) as written:
                 for _ in track(written, "film", len(every), "videos"):
                     pass
+            sizes = [(path.name, path.stat().st_size) for path in sorted((folder / "videos").iterdir())]
+            told = _told(config) | {"digest": sha256_json(sizes)}
+            (folder / FILMS).write_text(json.dumps(told, indent=1) + "\n")
         record.metrics(0, {f"videos.{split}": len(films[split]) for split in SPLITS})
-        record.makes(label_tables(config.out / "tables"))
+        record.makes(video_files(sizes, [config.out / "videos"]), label_tables(config.out / "tables"))
     voice = "spoken by espeak-ng" if has_voice() else "a buzz, since espeak-ng is not installed"
     say(f"Wrote '{config.out}': {len(every)} clips of {SECONDS} seconds and their tables; Speech is {voice}.")
 

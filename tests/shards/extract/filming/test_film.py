@@ -1,17 +1,20 @@
 """Filmed clips: what their tables say is in their files, second by second."""
 
+import json
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from launch.digest import sha256_json
 from launch.refusal import Refusal
-from launch.tracking import Tracking
+from launch.tracking import Tracking, trace
 from shards.extract.filming.film import KINDS, Config, draw, main
 from shards.extract.filming.scenes import CATEGORIES_SHOWN, LOOKS, RATE, sound_of
 from shards.labels import CATEGORIES, Tables
 from shards.schema import SECONDS
+from shards.traced import video_files
 
 FEW = {"train": 1, "validation": 3, "test": 1}
 
@@ -77,6 +80,19 @@ def test_all_sounds_are_about_equally_loud_and_none_clips(category: str) -> None
     assert sound.shape == (3 * RATE,)
     assert np.abs(sound).max() <= 0.5
     assert 0.06 < np.sqrt((sound**2).mean()) < 0.13
+
+
+def test_videos_that_were_filmed_are_traced_to_their_film_and_others_are_not(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = json.loads((films / "films.json").read_text())["digest"]
+    some = [("film-test-0000.mp4", 5)]
+    for places in ([films], [films / "videos"], [films / "videos/film-test-0000.mp4", films / "videos"]):
+        assert video_files(some, places).digest == digest
+    for places in ([tmp_path], [films / "videos", tmp_path]):
+        assert video_files(some, places).digest == sha256_json(some)
+    trace.main(trace.Config(of=films, tracking=Tracking(root=films.parent / "runs")))
+    assert f"videos {digest[:12]} ← film (run" in capsys.readouterr().out
 
 
 def test_a_folder_with_films_is_not_filmed_into_again(films: Path, tmp_path: Path) -> None:
