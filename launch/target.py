@@ -45,6 +45,6 @@ def _no_result(path: Path) -> str:
     foreign = next((file for file in path.rglob("*") if file.is_file() and not file.name.endswith(kinds)), None)
     if foreign:
         return f"holds '{foreign.relative_to(path)}', which no stage wrote"
-    if not any(list(path.glob(f"{folder}{name}")) for folder in ("", "*/") for name in INDEXES):
+    if not any(list(path.glob(f"{folder}{name}")) for folder in ("", "[!.]*/") for name in INDEXES):
         return f"holds nothing that a stage's result begins with, such as '{INDEXES[0]}'"
     return ""
