@@ -1,7 +1,7 @@
 # make demo        the whole chain on a planted corpus: minutes on two cores, no GPU
 # make demo-full   the same at full size: hours on two cores
 # make demo-video  from video files to a page to look at: films clips, extracts, trains, parses; minutes on two cores
-# make test        every test
+# make test        every test, in two processes that share the files
 # make check       ruff, mypy, import-linter
 # make bench-shards  videos a second read from shards, beside stock WebDataset; the last line is JSON
 # make soak-shards   twenty kills of readers, each resumed on another number of ranks; the last line is JSON
@@ -54,7 +54,7 @@ demo-video: $(READY)
 	$(BIN)/python -m launch demo_video $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
