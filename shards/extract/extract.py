@@ -1,7 +1,7 @@
 """python -m launch extract --videos clips --out features
 python -m launch extract one.mp4 other.mkv --out features
-python -m launch extract --videos audioset --segments balanced_train_segments.csv --out shards --recipe clip_clap
-python -m launch extract --videos LLP --tables llp --trimmed True --out shards
+python -m launch extract --videos audioset --segments balanced_train_segments.csv --out work/shards --recipe clip_clap
+python -m launch extract --videos LLP --tables llp --trimmed True --out work/llp
 
 Makes features of video files: cuts them into clips of ten seconds, decodes them in several processes, lets the networks
 of a recipe look and listen, and writes one shard set with the features and `present`, which says which seconds have

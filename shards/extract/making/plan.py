@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """Number of shards, less those of which every clip will be bad."""
+        """Number of shards to make; one of which every clip turns out bad is never written."""
         return -(-len(self.clips) // self.videos_per_shard)
 
     def of_shard(self, number: int) -> Sequence[Planned]:
